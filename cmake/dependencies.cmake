@@ -1,0 +1,44 @@
+# The packages, from the system where it has them; else, with QUERY2LABEL_FETCH, downloaded.
+include(FetchContent)
+
+# query2label_find(NAME [VERSION]): find_package, or FetchContent of what was declared as NAME.
+macro(query2label_find name)
+  find_package(${name} ${ARGN} QUIET)
+  if(NOT ${name}_FOUND)
+    if(NOT QUERY2LABEL_FETCH)
+      message(FATAL_ERROR "query2label needs ${name} ${ARGN}; install it or set QUERY2LABEL_FETCH")
+    endif()
+    FetchContent_MakeAvailable(${name})
+  endif()
+endmacro()
+
+set(CLI11_PRECOMPILED OFF)
+FetchContent_Declare(xsimd
+  GIT_REPOSITORY https://github.com/xtensor-stack/xsimd.git GIT_TAG 8.1.0)
+FetchContent_Declare(nlohmann_json
+  GIT_REPOSITORY https://github.com/nlohmann/json.git GIT_TAG v3.11.2)
+FetchContent_Declare(CLI11
+  GIT_REPOSITORY https://github.com/CLIUtils/CLI11.git GIT_TAG v2.1.2)
+FetchContent_Declare(Catch2
+  GIT_REPOSITORY https://github.com/catchorg/Catch2.git GIT_TAG v2.13.10)
+FetchContent_Declare(Eigen3
+  GIT_REPOSITORY https://gitlab.com/libeigen/eigen.git GIT_TAG 3.4.0)
+FetchContent_Declare(stb
+  GIT_REPOSITORY https://github.com/nothings/stb.git GIT_TAG 8b5f1f37b5b75829fc72d38e7b5d4bcbf8a26d55)
+
+find_package(Threads REQUIRED)
+query2label_find(xsimd)
+query2label_find(nlohmann_json 3.9)
+
+# stb has no package: a folder with stb_image.h, or one that holds stb/stb_image.h.
+find_path(QUERY2LABEL_STB_INCLUDE_DIR NAMES stb/stb_image.h stb_image.h)
+if(NOT QUERY2LABEL_STB_INCLUDE_DIR)
+  if(NOT QUERY2LABEL_FETCH)
+    message(FATAL_ERROR "query2label needs stb_image.h; set QUERY2LABEL_STB_INCLUDE_DIR")
+  endif()
+  FetchContent_MakeAvailable(stb)
+  set(QUERY2LABEL_STB_INCLUDE_DIR "${stb_SOURCE_DIR}")
+endif()
+add_library(query2label_stb INTERFACE)
+target_include_directories(query2label_stb SYSTEM INTERFACE
+  $<BUILD_INTERFACE:${QUERY2LABEL_STB_INCLUDE_DIR}>)

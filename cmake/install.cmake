@@ -1,0 +1,15 @@
+# make install, and find_package(query2label) afterwards.
+include(GNUInstallDirs)
+include(CMakePackageConfigHelpers)
+
+install(DIRECTORY include/query2label DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(TARGETS query2label query2label_stb EXPORT query2labelTargets)
+install(EXPORT query2labelTargets NAMESPACE query2label::
+        DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/query2label)
+configure_package_config_file(cmake/query2labelConfig.cmake.in query2labelConfig.cmake
+  INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/query2label)
+write_basic_package_version_file(query2labelConfigVersion.cmake
+  COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
+install(FILES "${PROJECT_BINARY_DIR}/query2labelConfig.cmake"
+              "${PROJECT_BINARY_DIR}/query2labelConfigVersion.cmake"
+        DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/query2label)

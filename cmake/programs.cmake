@@ -1,0 +1,20 @@
+# What our own programs and tests are built with; nothing here reaches a host.
+query2label_find(CLI11)
+query2label_find(Eigen3)
+
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
+endif()
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin")
+
+set(QUERY2LABEL_MARCH "native" CACHE STRING
+    "Instruction set of our programs: -march of the compiler (x86-64-v3, native, ...); empty: its default")
+option(QUERY2LABEL_WERROR "Treat warnings in our code as errors" OFF)
+
+add_library(query2label_programs INTERFACE)
+target_link_libraries(query2label_programs INTERFACE query2label::query2label)
+target_compile_options(query2label_programs INTERFACE
+  -Wall -Wextra -Wpedantic -Wconversion -Wshadow
+  $<$<BOOL:${QUERY2LABEL_WERROR}>:-Werror>
+  $<$<BOOL:${QUERY2LABEL_MARCH}>:-march=${QUERY2LABEL_MARCH}>)

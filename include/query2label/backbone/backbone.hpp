@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+
+#include "query2label/backbone/resnet.hpp"
+#include "query2label/core/context.hpp"
+#include "query2label/core/tensor.hpp"
+#include "query2label/weights/weight_map.hpp"
+
+namespace q2l {
+
+/// What a backbone is to the model: pictures [N, H, W, 3] to features [N, H / s, W / s, C].
+template <class B, class T>
+concept BackboneFor = requires(const B& backbone, const Context& context, FeatureMap<const T> image,
+                               FeatureMap<T> features) {
+  { backbone.channels() } -> std::convertible_to<std::size_t>;
+  { backbone.stride() } -> std::convertible_to<std::size_t>;
+  backbone.forward(context, image, features);
+};
+
+/// The sizes of any backbone this library knows.
+using BackboneShape = std::variant<ResNetShape>;
+
+/// Pixels of the picture for one of the feature map.
+inline std::size_t backbone_stride(const BackboneShape& shape) noexcept {
+  return std::visit([](const auto& s) -> std::size_t { return s.stride; }, shape);
+}
+
+/// A backbone chosen at load.
+template <class T, class Arch>
+class AnyBackbone {
+ public:
+  static AnyBackbone load(WeightMap& weights, const BackboneShape& shape) {
+    AnyBackbone any;
+    any.shape_ = shape;
+    std::visit([&](const auto& s) { any.emplace(weights, s); }, shape);
+    return any;
+  }
+
+  [[nodiscard]] std::size_t channels() const noexcept {
+    return std::visit([](const auto& net) { return net.channels(); }, net_);
+  }
+  [[nodiscard]] std::size_t stride() const noexcept { return backbone_stride(shape_); }
+  void forward(const Context& context, FeatureMap<const T> image, FeatureMap<T> features) const {
+    std::visit([&](const auto& net) { net.forward(context, image, features); }, net_);
+  }
+
+ private:
+  void emplace(WeightMap& weights, const ResNetShape& shape) {
+    net_ = ResNet<T, Arch>::load(weights, shape);
+  }
+
+  BackboneShape shape_;
+  std::variant<ResNet<T, Arch>> net_;
+};
+
+}  // namespace q2l

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdio>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "query2label/core/error.hpp"
+#include "query2label/core/file_descriptor.hpp"
+
+namespace q2l {
+
+/// A file that appears under its name only when it is complete: written beside it, forced to disk,
+/// renamed. Without `commit` nothing remains. Every failure is output_io naming the file.
+class OutputFile {
+ public:
+  explicit OutputFile(const std::filesystem::path& path) : path_(path.string()) {
+    for (int attempt = 0; file_.get() < 0; ++attempt) {
+      temporary_ =
+          path_ + "." + std::to_string(::getpid()) + "-" + std::to_string(attempt) + ".part";
+      constexpr int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
+      file_ = detail::FileDescriptor(::open(temporary_.c_str(), flags, 0666));
+      if (file_.get() < 0 && (errno != EEXIST || attempt == 100)) {
+        const int error = errno;
+        temporary_.clear();
+        fail("cannot create", error);
+      }
+    }
+  }
+  OutputFile(const OutputFile&) = delete;
+  OutputFile& operator=(const OutputFile&) = delete;
+  ~OutputFile() {
+    if (!temporary_.empty()) ::unlink(temporary_.c_str());
+  }
+
+  void write(std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+      const ssize_t count = ::write(file_.get(), bytes.data(), bytes.size());
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0) fail("cannot write", errno);
+      bytes = bytes.subspan(static_cast<std::size_t>(count));
+    }
+  }
+
+  /// Makes the file appear under its name, replacing one that was there.
+  void commit() {
+    if (::fsync(file_.get()) != 0) fail("cannot write to disk", errno);
+    if (std::rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot rename", errno);
+    temporary_.clear();
+    const std::filesystem::path folder = std::filesystem::path(path_).parent_path();
+    const detail::FileDescriptor parent(
+        ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (parent.get() >= 0) ::fsync(parent.get());  // best effort: some file systems refuse it
+  }
+
+ private:
+  [[noreturn]] void fail(std::string_view doing, int error) const {
+    detail::throw_errno(doing, path_, error, ErrorCode::output_io);
+  }
+
+  std::string path_;
+  std::string temporary_;  ///< empty when nothing is left to remove
+  detail::FileDescriptor file_;
+};
+
+/// Writes the whole file or leaves what was there. Throws output_io.
+inline void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes) {
+  OutputFile file(path);
+  file.write(bytes);
+  file.commit();
+}
+
+}  // namespace q2l

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <exception>
+#include <mutex>
+#include <type_traits>
+
+namespace q2l {
+
+/// Work that a TaskRunner runs on several threads: `worker` is 0 .. workers - 1.
+/// A reference to the caller's function object: it must outlive the call.
+class WorkerFunction {
+ public:
+  template <class F>
+  requires(!std::is_same_v<std::remove_cvref_t<F>, WorkerFunction>) WorkerFunction(F& f)
+  noexcept  // implicit, as a reference parameter would be
+      : object_(&f), call_([](void* object, std::size_t worker) noexcept {
+          (*static_cast<F*>(object))(worker);
+        }) {}
+
+  void operator()(std::size_t worker) const noexcept { call_(object_, worker); }
+
+ private:
+  void* object_;
+  void (*call_)(void*, std::size_t) noexcept;
+};
+
+/// The threads an inference may use. A host that has its own pool implements this one function.
+class TaskRunner {
+ public:
+  virtual ~TaskRunner() = default;
+
+  /// Calls `work(w)` once for every w in 0 .. workers - 1, in any order, on any threads, at the
+  /// same time or one after the other, and returns when all calls have returned.
+  virtual void run(std::size_t workers, WorkerFunction work) = 0;
+};
+
+/// Everything on the calling thread.
+class SerialRunner final : public TaskRunner {
+ public:
+  void run(std::size_t workers, WorkerFunction work) override {
+    for (std::size_t w = 0; w < workers; ++w) work(w);
+  }
+};
+
+/// Calls `body(index, worker)` for every index in 0 .. count - 1. Indices are handed out one by one
+/// from an atomic counter; calls with the same `worker` never overlap. The first exception is
+/// rethrown here after all workers have stopped.
+template <class Body>
+void parallel_for(TaskRunner& runner, std::size_t workers, std::size_t count, Body&& body) {
+  if (count <= 1 || workers <= 1) {
+    for (std::size_t i = 0; i < count; ++i) body(i, std::size_t{0});
+    return;
+  }
+  std::atomic<std::size_t> next{0};
+  std::exception_ptr failure;
+  std::mutex failure_mutex;
+  auto work = [&](std::size_t worker) noexcept {
+    try {
+      for (;;) {
+        const std::size_t i = next.fetch_add(1, std::memory_order_relaxed);
+        if (i >= count) return;
+        body(i, worker);
+      }
+    } catch (...) {
+      next.store(count, std::memory_order_relaxed);  // the others stop at their next index
+      const std::lock_guard lock(failure_mutex);
+      if (!failure) failure = std::current_exception();
+    }
+  };
+  runner.run(workers < count ? workers : count, work);
+  if (failure) std::rethrow_exception(failure);
+}
+
+}  // namespace q2l

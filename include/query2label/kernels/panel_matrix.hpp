@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+
+#include "query2label/simd/arch.hpp"
+
+namespace q2l::kernels {
+
+/// The register tile of a product: `rows` rows times `vectors` vectors of accumulators, with room
+/// left for one row of the panel and one broadcast element. Six rows keep at least twelve
+/// independent multiply-adds in flight (4 cycles of latency, 2 a cycle) and touch only six lines of
+/// an 8-way cache set even where rows lie a multiple of 4 KiB apart.
+template <class T, class Arch>
+struct MatmulTile {
+  static constexpr std::size_t lanes = simd::Batch<T, Arch>::size;
+  static constexpr std::size_t rows = 6;
+  static constexpr std::size_t vectors = simd::register_count<Arch> == 32 ? 4 : 2;
+};
+
+/// How the right operand B[taps * depth, columns] of a product is cut into panels. A panel is
+/// 1..`vectors` vectors wide, runs over the whole of taps * depth, and is contiguous: the product
+/// reads it from front to back. Widths are spread evenly: 5 vectors are 3 + 2, never 4 + 1.
+template <class T, class Arch>
+struct PanelLayout {
+  using Tile = MatmulTile<T, Arch>;
+
+  std::size_t taps = 0;     ///< 1, or the kernel positions of a convolution
+  std::size_t depth = 0;    ///< elements summed per tap
+  std::size_t columns = 0;  ///< results
+
+  [[nodiscard]] constexpr std::size_t rows() const noexcept { return taps * depth; }
+  [[nodiscard]] constexpr std::size_t vectors() const noexcept {
+    return (columns + Tile::lanes - 1) / Tile::lanes;
+  }
+  [[nodiscard]] constexpr std::size_t padded_columns() const noexcept {
+    return vectors() * Tile::lanes;
+  }
+  [[nodiscard]] constexpr std::size_t panels() const noexcept {
+    return (vectors() + Tile::vectors - 1) / Tile::vectors;
+  }
+  /// First vector of panel `p`; `first_vector(panels())` is the end.
+  [[nodiscard]] constexpr std::size_t first_vector(std::size_t p) const noexcept {
+    const std::size_t narrow = vectors() / panels();
+    const std::size_t wide_panels = vectors() % panels();
+    return p * narrow + std::min(p, wide_panels);
+  }
+  /// Elements the panels take together.
+  [[nodiscard]] constexpr std::size_t size() const noexcept { return rows() * padded_columns(); }
+};
+
+/// A packed right operand somewhere in memory.
+template <class T, class Arch>
+struct PanelMatrix {
+  PanelLayout<T, Arch> layout;
+  const T* data = nullptr;  ///< layout.size() elements
+
+  [[nodiscard]] const T* panel(std::size_t p) const noexcept {
+    return data + layout.first_vector(p) * MatmulTile<T, Arch>::lanes * layout.rows();
+  }
+};
+
+/// Packs B into `target` (layout.size() elements), where B's element of tap t, depth k, column n is
+/// `source[t * tap_stride + k * depth_stride + n * column_stride]`. Columns that pad the last
+/// vector are zero. Only panels `first_panel` .. `last_panel` - 1, so that threads can share the
+/// work.
+template <class T, class Arch, class Source>
+void pack_panels(const PanelLayout<T, Arch>& layout, const Source* source, std::size_t tap_stride,
+                 std::size_t depth_stride, std::size_t column_stride, T* target,
+                 std::size_t first_panel, std::size_t last_panel) noexcept {
+  constexpr std::size_t lanes = MatmulTile<T, Arch>::lanes;
+  for (std::size_t p = first_panel; p < last_panel; ++p) {
+    const std::size_t begin = layout.first_vector(p) * lanes;
+    const std::size_t width = layout.first_vector(p + 1) * lanes - begin;
+    const std::size_t valid = std::min(width, layout.columns - begin);
+    T* out = target + begin * layout.rows();
+    for (std::size_t t = 0; t < layout.taps; ++t) {
+      const Source* tap = source + t * tap_stride + begin * column_stride;
+      for (std::size_t k = 0; k < layout.depth; ++k, out += width) {
+        const Source* in = tap + k * depth_stride;
+        for (std::size_t n = 0; n < valid; ++n) out[n] = static_cast<T>(in[n * column_stride]);
+        std::fill(out + valid, out + width, T(0));
+      }
+    }
+  }
+}
+
+}  // namespace q2l::kernels

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+
+#include "query2label/backbone/backbone.hpp"
+#include "query2label/core/error.hpp"
+#include "query2label/weights/json_document.hpp"
+#include "query2label/weights/weight_map.hpp"
+
+namespace q2l {
+
+struct NamedBackbone {
+  std::string_view name;  ///< the reference's `backbone` key
+  BackboneShape shape;
+};
+
+/// The shapes the reference has names for.
+inline constexpr std::array named_backbones{
+    NamedBackbone{"resnet18", ResNetShape{false, {2, 2, 2, 2}, 64}},
+    NamedBackbone{"resnet34", ResNetShape{false, {3, 4, 6, 3}, 64}},
+    NamedBackbone{"resnet50", ResNetShape{true, {3, 4, 6, 3}, 64}},
+    NamedBackbone{"resnet101", ResNetShape{true, {3, 4, 23, 3}, 64}},
+};
+
+namespace detail {
+
+struct BackboneFamily {
+  std::string_view name;
+  std::string_view first_tensor;  ///< only this family has it
+  BackboneShape (*infer)(const WeightMap&);
+};
+
+inline constexpr std::array backbone_families{
+    BackboneFamily{"ResNet", "backbone.0.body.conv1.weight",
+                   [](const WeightMap& w) -> BackboneShape { return infer_resnet_shape(w); }},
+};
+
+inline const BackboneFamily& find_backbone_family(const WeightMap& weights) {
+  std::string tried;
+  for (const BackboneFamily& family : backbone_families) {
+    if (weights.contains(std::string(family.first_tensor))) return family;
+    tried += (tried.empty() ? "" : "; ") + std::string(family.name) + " has '" +
+             std::string(family.first_tensor) + "'";
+  }
+  throw Error(ErrorCode::missing_tensor, "the backbone is of no known family: " + tried);
+}
+
+}  // namespace detail
+
+/// The backbone's name and shape. `name` and `arch` are the configuration's `backbone` and
+/// `backbone_arch`, or absent. A name alone means exactly that shape; otherwise the shape is read
+/// off the tensors. Throws Error bad_config for a name that is unknown or of another family than
+/// the weights, missing_tensor for an unknown family (and says which were tried).
+inline std::pair<std::string, BackboneShape> choose_backbone(const std::optional<std::string>& name,
+                                                             const nlohmann::json* arch,
+                                                             const WeightMap& weights) {
+  const detail::BackboneFamily& family = detail::find_backbone_family(weights);
+  const BackboneShape found = family.infer(weights);
+  if (!name) {
+    for (const NamedBackbone& known : named_backbones) {
+      if (known.shape == found) return {std::string(known.name), found};
+    }
+    return {std::string(family.name), found};
+  }
+  std::string names;
+  for (const NamedBackbone& known : named_backbones) {
+    names += (names.empty() ? "" : ", ") + std::string(known.name);
+    if (known.name != *name) continue;
+    if (known.shape.index() != found.index()) {
+      throw Error(ErrorCode::bad_config, "the weights are those of another backbone",
+                  {.subject = "backbone", .expected = *name, .actual = std::string(family.name)});
+    }
+    return {*name, arch != nullptr ? found : known.shape};
+  }
+  throw Error(ErrorCode::bad_config, "unknown backbone",
+              {.subject = "backbone", .expected = "one of " + names, .actual = *name});
+}
+
+}  // namespace q2l

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "query2label/backbone/backbone.hpp"
+#include "query2label/core/error.hpp"
+#include "query2label/image/normalize.hpp"
+#include "query2label/model/backbone_names.hpp"
+#include "query2label/transformer/transformer_shape.hpp"
+#include "query2label/weights/json_document.hpp"
+#include "query2label/weights/shape_inference.hpp"
+#include "query2label/weights/weight_map.hpp"
+
+namespace q2l {
+
+/// Everything about a model that is not a weight.
+struct ModelConfig {
+  std::string backbone_name;  ///< the reference's `backbone`, or the family where no name fits
+  BackboneShape backbone;
+  std::size_t image_size = 448;  ///< side of the square picture, pixels
+  TransformerShape transformer;
+  bool input_projection = false;  ///< `keep_input_proj`
+  PixelNormalization normalization = PixelNormalization::imagenet();
+};
+
+namespace detail {
+
+/// Reads typed values of a configuration; every failure names the key.
+class ConfigReader {
+ public:
+  explicit ConfigReader(const nlohmann::json& document) : document_(document) {
+    if (!document.is_object()) {
+      throw Error(ErrorCode::bad_config, "the configuration is not a JSON object");
+    }
+  }
+
+  [[nodiscard]] const nlohmann::json* find(const std::string& key) const {
+    const auto found = document_.find(key);
+    return found == document_.end() || found->is_null() ? nullptr : &*found;
+  }
+
+  /// A whole number of at least `least` and at most `most`; nothing when the key is absent.
+  [[nodiscard]] std::optional<std::size_t> number(const std::string& key, std::size_t least,
+                                                  std::size_t most) const {
+    const nlohmann::json* value = find(key);
+    if (value == nullptr) return std::nullopt;
+    if (!value->is_number_unsigned() || value->get<std::uint64_t>() < least ||
+        value->get<std::uint64_t>() > most) {
+      fail(key, "a whole number from " + std::to_string(least) + " to " + std::to_string(most),
+           value->dump());
+    }
+    return value->get<std::size_t>();
+  }
+
+  [[nodiscard]] std::optional<bool> flag(const std::string& key) const {
+    const nlohmann::json* value = find(key);
+    if (value == nullptr) return std::nullopt;
+    if (!value->is_boolean()) fail(key, "true or false", value->dump());
+    return value->get<bool>();
+  }
+
+  [[nodiscard]] std::optional<std::string> text(const std::string& key) const {
+    const nlohmann::json* value = find(key);
+    if (value == nullptr) return std::nullopt;
+    if (!value->is_string()) fail(key, "a string", value->dump());
+    return value->get<std::string>();
+  }
+
+  /// What the weights say must be what the configuration says, if it says anything.
+  template <class T>
+  static void require_same(const std::string& key, const std::optional<T>& configured, T found) {
+    if (!configured || *configured == found) return;
+    fail(key, std::to_string(found) + ", as the weights have it", std::to_string(*configured));
+  }
+
+  [[noreturn]] static void fail(const std::string& key, const std::string& expected,
+                                const std::string& actual) {
+    throw Error(ErrorCode::bad_config, "the configuration does not fit",
+                {.subject = key, .expected = expected, .actual = actual});
+  }
+
+ private:
+  const nlohmann::json& document_;
+};
+
+/// The transformer's sizes from the tensors' names and shapes; heads and labels' order cannot be
+/// seen there. Width 0 when the tensors are not those of a Query2Label model.
+inline TransformerShape infer_transformer_shape(const WeightMap& weights) {
+  TransformerShape shape;
+  const std::string decoder = "transformer.decoder.layers.";
+  shape.labels = tensor_extent(weights, "query_embed.weight", 0);
+  shape.width = tensor_extent(weights, "query_embed.weight", 1);
+  shape.feed_forward = tensor_extent(weights, decoder + "0.linear1.weight", 0);
+  shape.decoder_layers = count_numbered(weights, decoder, ".linear1.weight");
+  shape.encoder_layers = count_numbered(weights, "transformer.encoder.layers.", ".linear1.weight");
+  shape.pre_norm = weights.contains("transformer.encoder.norm.weight");
+  shape.keep_first_self_attention = weights.contains(decoder + "0.self_attn.in_proj_weight");
+  shape.keep_other_self_attention = weights.contains(decoder + "1.self_attn.in_proj_weight");
+  return shape;
+}
+
+/// Three finite floats under `key`.
+inline std::optional<std::array<float, 3>> read_channels(const ConfigReader& config,
+                                                         const std::string& key) {
+  const nlohmann::json* value = config.find(key);
+  if (value == nullptr) return std::nullopt;
+  std::array<float, 3> channels{};
+  if (!value->is_array() || value->size() != channels.size()) {
+    ConfigReader::fail(key, "three numbers", value->dump());
+  }
+  for (std::size_t c = 0; c < channels.size(); ++c) {
+    if (!(*value)[c].is_number()) ConfigReader::fail(key, "three numbers", value->dump());
+    channels[c] = (*value)[c].get<float>();
+  }
+  return channels;
+}
+
+}  // namespace detail
+
+/// The configuration of the model in `weights`: what tensors show is read off them, the rest comes
+/// from `document` (the reference's keys, flat; `backbone_arch` describes a freely sized backbone;
+/// `mean` and `std` override the normalisation), and where both speak they must agree.
+/// `document` may be an empty object: then 4 heads, the resolution of the stored position code (or
+/// 448), and the family's usual normalisation are assumed.
+/// Throws Error bad_config naming the key, or missing_tensor when this is no Query2Label model.
+inline ModelConfig make_model_config(const nlohmann::json& document, const WeightMap& weights) {
+  using detail::ConfigReader;
+  const ConfigReader config(document);
+  constexpr std::size_t any = std::numeric_limits<std::size_t>::max();
+  ModelConfig model;
+
+  TransformerShape& t = model.transformer;
+  t = detail::infer_transformer_shape(weights);
+  if (t.width == 0 || t.labels == 0 || t.feed_forward == 0 || t.decoder_layers == 0) {
+    throw Error(ErrorCode::missing_tensor, "these are not the weights of a Query2Label model",
+                {.subject = "query_embed.weight and transformer.decoder.layers.0.linear1.weight"});
+  }
+  ConfigReader::require_same("num_class", config.number("num_class", 1, any), t.labels);
+  ConfigReader::require_same("hidden_dim", config.number("hidden_dim", 1, any), t.width);
+  ConfigReader::require_same("dim_feedforward", config.number("dim_feedforward", 1, any),
+                             t.feed_forward);
+  ConfigReader::require_same("enc_layers", config.number("enc_layers", 0, any), t.encoder_layers);
+  ConfigReader::require_same("dec_layers", config.number("dec_layers", 1, any), t.decoder_layers);
+  ConfigReader::require_same("keep_first_self_attn_dec", config.flag("keep_first_self_attn_dec"),
+                             t.keep_first_self_attention);
+  if (t.decoder_layers > 1) {
+    ConfigReader::require_same("keep_other_self_attn_dec", config.flag("keep_other_self_attn_dec"),
+                               t.keep_other_self_attention);
+  }
+  // Without an encoder nothing in the weights shows the order of the norms.
+  const std::optional<bool> pre_norm = config.flag("pre_norm");
+  if (t.encoder_layers > 0) ConfigReader::require_same("pre_norm", pre_norm, t.pre_norm);
+  if (t.encoder_layers == 0) t.pre_norm = pre_norm.value_or(false);
+  t.heads = config.number("nheads", 1, t.width).value_or(t.heads);
+  if (t.width % t.heads != 0) {
+    ConfigReader::fail("nheads", "a divisor of " + std::to_string(t.width),
+                       std::to_string(t.heads));
+  }
+  if (t.width % 4 != 0) {
+    ConfigReader::fail("hidden_dim", "a multiple of 4", std::to_string(t.width));
+  }
+  const std::optional<std::string> position = config.text("position_embedding");
+  if (position && *position != "sine" && *position != "v2") {
+    ConfigReader::fail("position_embedding", "sine", *position);
+  }
+
+  model.input_projection = weights.contains("input_proj.weight");
+  ConfigReader::require_same("keep_input_proj", config.flag("keep_input_proj"),
+                             model.input_projection);
+
+  const nlohmann::json* arch = config.find("backbone_arch");
+  const std::optional<std::string> name = config.text("backbone");
+  std::tie(model.backbone_name, model.backbone) = choose_backbone(name, arch, weights);
+  const std::size_t stride = backbone_stride(model.backbone);
+
+  // The stored position code shows the training resolution: [1, D, H, W].
+  const std::size_t grid = tensor_extent(weights, "backbone.1.pe", 2);
+  model.image_size = grid != 0 ? grid * stride : 448;
+  constexpr std::size_t largest_side = 8192;
+  model.image_size = config.number("img_size", stride, largest_side).value_or(model.image_size);
+  if (model.image_size % stride != 0) {
+    ConfigReader::fail("img_size", "a multiple of " + std::to_string(stride),
+                       std::to_string(model.image_size));
+  }
+
+  const bool unit_pixels =
+      config.flag("orid_norm")
+          .value_or(std::visit([](const auto& s) { return s.unit_pixels; }, model.backbone));
+  if (unit_pixels) model.normalization = PixelNormalization::unit();
+  if (const auto mean = detail::read_channels(config, "mean")) model.normalization.mean = *mean;
+  if (const auto std = detail::read_channels(config, "std")) {
+    for (const float s : *std) {
+      if (!(s > 0.0f)) ConfigReader::fail("std", "positive numbers", std::to_string(s));
+    }
+    model.normalization.std = *std;
+  }
+  return model;
+}
+
+}  // namespace q2l

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "query2label/core/error.hpp"
+#include "query2label/core/limits.hpp"
+#include "query2label/core/read_file.hpp"
+#include "query2label/model/model_config.hpp"
+#include "query2label/weights/json_document.hpp"
+#include "query2label/weights/weight_map.hpp"
+
+namespace q2l {
+
+/// An input that a model file carries and what the model answers to it.
+struct SelfTest {
+  std::uint64_t seed = 0;  ///< of counter_random("input", ...), laid out [1, 3, H, W]
+  std::size_t height = 0;
+  std::size_t width = 0;
+  double offset = 0.0;
+  double scale = 1.0;
+  std::vector<double> logits;  ///< [K]
+};
+
+/// An opened model: weights not yet taken, and everything said about them.
+struct ModelFile {
+  std::string path;
+  WeightMap weights;
+  nlohmann::json document;  ///< the configuration as found, an empty object if there was none
+  ModelConfig config;
+  std::vector<std::string> labels;  ///< empty where the file does not name them
+  std::vector<float> thresholds;    ///< none, one, or one per label
+  std::optional<SelfTest> self_test;
+};
+
+namespace detail {
+
+/// A metadata value that is itself JSON; its errors name the key.
+inline nlohmann::json parse_metadata(const ModelFile& file, const std::string& key,
+                                     const Limits& limits) {
+  try {
+    return parse_json(file.weights.metadata().at(key), "", limits);
+  } catch (const Error& error) {
+    throw Error(error.code(), "in the metadata '" + key + "': " + error.detail(), error.place());
+  }
+}
+
+[[noreturn]] inline void fail_metadata(const std::string& key, const std::string& expected,
+                                       const std::string& actual) {
+  throw Error(ErrorCode::bad_config, "the metadata does not fit",
+              {.subject = key, .expected = expected, .actual = actual});
+}
+
+template <class T>
+std::vector<T> read_array(const std::string& key, const nlohmann::json& value,
+                          bool (nlohmann::json::*is)() const noexcept, const char* expected) {
+  if (!value.is_array()) fail_metadata(key, expected, value.type_name());
+  std::vector<T> out;
+  for (const nlohmann::json& element : value) {
+    if (!(element.*is)()) fail_metadata(key, expected, element.dump());
+    out.push_back(element.template get<T>());
+  }
+  return out;
+}
+
+inline SelfTest read_self_test(const nlohmann::json& value) {
+  constexpr const char* key = "self_test";
+  try {
+    const auto shape = value.at("shape").get<std::vector<std::size_t>>();
+    if (shape.size() != 4 || shape[0] != 1 || shape[1] != 3 || shape[2] > 8192 || shape[3] > 8192) {
+      fail_metadata(key, "a shape [1, 3, H, W]", value.at("shape").dump());
+    }
+    return {value.at("seed").get<std::uint64_t>(),
+            shape[2],
+            shape[3],
+            value.at("offset").get<double>(),
+            value.at("scale").get<double>(),
+            value.at("logits").get<std::vector<double>>()};
+  } catch (const nlohmann::json::exception&) {
+    fail_metadata(key, "seed, shape, offset, scale and logits", value.dump());
+  }
+}
+
+/// The configuration beside a checkpoint, or an empty path.
+inline std::filesystem::path find_config_beside(const std::filesystem::path& checkpoint) {
+  std::error_code ignored;
+  for (const std::filesystem::path& candidate :
+       {checkpoint.parent_path() / "config_new.json",
+        std::filesystem::path(checkpoint).replace_extension(".json")}) {
+    if (std::filesystem::is_regular_file(candidate, ignored)) return candidate;
+  }
+  return {};
+}
+
+/// Reads a configuration file, errors naming it.
+inline nlohmann::json read_config_file(const std::filesystem::path& path, const Limits& limits) {
+  try {
+    const std::vector<std::byte> bytes = read_file(path, limits.json_bytes);
+    return parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path.string(), limits);
+  } catch (const Error& error) {
+    throw error.in_file(path.string());
+  }
+}
+
+/// What the metadata of a safetensors file says.
+inline void read_metadata(ModelFile& file, const Limits& limits) {
+  const auto& metadata = file.weights.metadata();
+  if (metadata.contains("config")) {
+    file.document = parse_metadata(file, "config", limits);
+    if (!file.document.is_object()) fail_metadata("config", "an object", file.document.type_name());
+  }
+  for (const char* key : {"mean", "std"}) {
+    if (metadata.contains(key)) file.document[key] = parse_metadata(file, key, limits);
+  }
+  if (metadata.contains("labels")) {
+    file.labels = read_array<std::string>("labels", parse_metadata(file, "labels", limits),
+                                          &nlohmann::json::is_string, "an array of strings");
+  }
+  if (metadata.contains("thresholds")) {
+    file.thresholds = read_array<float>("thresholds", parse_metadata(file, "thresholds", limits),
+                                        &nlohmann::json::is_number, "an array of numbers");
+  }
+  if (metadata.contains("self_test")) {
+    file.self_test = read_self_test(parse_metadata(file, "self_test", limits));
+  }
+}
+
+}  // namespace detail
+
+/// Opens a model: a safetensors file whose metadata says everything, or a checkpoint of the
+/// reference with its configuration in `config_path` (or, if that is empty, in `config_new.json` or
+/// `NAME.json` beside it; without any, what the tensors show). An explicit configuration replaces
+/// the metadata's. Throws Error naming the file at fault.
+inline ModelFile open_model_file(const std::filesystem::path& path,
+                                 const std::filesystem::path& config_path = {},
+                                 const Limits& limits = {}) {
+  ModelFile file;
+  file.path = path.string();
+  file.weights = WeightMap::load(path, limits);
+  file.document = nlohmann::json::object();
+  try {
+    detail::read_metadata(file, limits);
+  } catch (const Error& error) {
+    throw error.in_file(file.path);
+  }
+  std::filesystem::path config = config_path;
+  if (config.empty() && !file.weights.metadata().contains("config")) {
+    config = detail::find_config_beside(path);
+  }
+  if (!config.empty()) file.document = detail::read_config_file(config, limits);
+  try {
+    file.config = make_model_config(file.document, file.weights);
+  } catch (const Error& error) {
+    throw error.in_file(error.code() == ErrorCode::bad_config && !config.empty() ? config.string()
+                                                                                 : file.path);
+  }
+  return file;
+}
+
+}  // namespace q2l

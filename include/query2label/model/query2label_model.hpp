@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "query2label/backbone/backbone.hpp"
+#include "query2label/core/context.hpp"
+#include "query2label/core/shape_check.hpp"
+#include "query2label/core/tensor.hpp"
+#include "query2label/head/group_wise_linear.hpp"
+#include "query2label/model/model_config.hpp"
+#include "query2label/simd/arch.hpp"
+#include "query2label/transformer/decoder.hpp"
+#include "query2label/transformer/encoder.hpp"
+#include "query2label/transformer/input_projection.hpp"
+#include "query2label/transformer/position_encoding.hpp"
+#include "query2label/weights/weight_map.hpp"
+
+namespace q2l {
+
+/// Where `Query2Label::query` writes. `labels` are L indices below K, or empty for all K.
+template <class T>
+struct QueryOutput {
+  Matrix<T> logits;        ///< [N, L]
+  T* maps = nullptr;       ///< cross-attention [N, layers, A, L, T], or null
+  Matrix<T> decoded = {};  ///< the decoder's output [N L, D]; scratch if data is null
+};
+
+/// A Query2Label model (arXiv 2107.10834) with its weights folded and packed: never changed after
+/// load, so any number of threads may use one. All scratch is the caller's Context.
+///
+/// `Backbone<T, Arch>` is AnyBackbone, or one family alone for a smaller program. `T` is float;
+/// double is the tests' reference.
+template <class T = float, class Arch = simd::DefaultArch,
+          template <class, class> class Backbone = AnyBackbone>
+class Query2Label {
+  static_assert(BackboneFor<Backbone<T, Arch>, T>);
+
+ public:
+  using Scalar = T;
+
+  /// Takes every tensor of `weights`. Throws one Error that lists missing, misshapen and unexpected
+  /// tensors; non_finite or bad_weights naming the tensor; unsupported_cpu.
+  static Query2Label load(WeightMap& weights, const ModelConfig& config) {
+    simd::require_cpu<Arch>();
+    Query2Label model;
+    model.config_ = config;
+    const TransformerShape& shape = config.transformer;
+    model.backbone_ = Backbone<T, Arch>::load(weights, config.backbone);
+    const std::size_t channels = model.backbone_.channels();
+    if (config.input_projection) {
+      model.input_projection_ = InputProjection<T, Arch>::load(weights, channels, shape.width);
+    } else if (channels != shape.width) {
+      throw Error(ErrorCode::bad_config, "without an input projection the widths must agree",
+                  {.subject = "hidden_dim",
+                   .expected = std::to_string(channels) + " (the backbone's channels)",
+                   .actual = std::to_string(shape.width)});
+    }
+    const std::size_t side = config.image_size / model.backbone_.stride();
+    model.encoder_ = Encoder<T, Arch>::load(weights, shape);
+    model.decoder_ = Decoder<T, Arch>::load(
+        weights, shape, ops::cheaper_form(shape.labels, side * side, shape.width, shape.heads));
+    model.head_ = GroupWiseLinear<T>::load(weights, shape.labels, shape.width);
+    weights.ignore("backbone.1.pe");
+    weights.finish();
+    model.position_ = PositionEncoding<T>(side, side, shape.width);
+    return model;
+  }
+
+  [[nodiscard]] const ModelConfig& config() const noexcept { return config_; }
+  [[nodiscard]] std::size_t labels() const noexcept { return config_.transformer.labels; }
+  [[nodiscard]] std::size_t width() const noexcept { return config_.transformer.width; }
+  [[nodiscard]] std::size_t stride() const noexcept { return backbone_.stride(); }
+  [[nodiscard]] std::size_t backbone_channels() const noexcept { return backbone_.channels(); }
+  /// The position code of the configured resolution.
+  [[nodiscard]] const PositionEncoding<T>& position() const noexcept { return position_; }
+
+  /// memory [N T, D] from normalised pictures [N, H, W, 3], T = H W / stride^2; `position` is the
+  /// code of that grid. `features`, if its data is not null, gets the backbone's output
+  /// [N, H / stride, W / stride, C]. Throws Error bad_argument when shapes do not fit.
+  void encode(const Context& context, FeatureMap<const T> images,
+              const PositionEncoding<T>& position, Matrix<T> memory,
+              FeatureMap<T> features = {}) const {
+    const std::size_t step = stride();
+    require_equal(images.channels, 3, "encode: channels of images");
+    require_argument(images.height % step == 0 && images.width % step == 0 && images.height > 0 &&
+                         images.width > 0,
+                     "encode: images", "height and width must be multiples of the stride");
+    require_equal(position.height() * step, images.height, "encode: height of images");
+    require_equal(position.width() * step, images.width, "encode: width of images");
+    const std::size_t tokens = position.matrix().rows;
+    require_equal(memory.rows, images.batch * tokens, "encode: rows of memory");
+    require_equal(memory.columns, width(), "encode: columns of memory");
+
+    const Workspace::Frame frame(context.workspace);
+    FeatureMap<T> map = features;
+    if (map.data == nullptr) {
+      const std::size_t channels = backbone_.channels();
+      T* const data = input_projection_.linear ? context.workspace.take<T>(memory.rows * channels)
+                                               : memory.data;
+      const std::size_t pixel_stride = input_projection_.linear ? channels : memory.stride;
+      map = {data, images.batch, position.height(), position.width(), channels, pixel_stride};
+    }
+    backbone_.forward(context, images, map);
+    if (input_projection_.linear) {
+      ops::linear<T, Arch>(context, *input_projection_.linear, map.pixels(), memory);
+    } else if (map.data != memory.data && !context.is_planning()) {
+      for (std::size_t r = 0; r < memory.rows; ++r) {
+        std::copy_n(map.pixels().row(r), memory.columns, memory.row(r));
+      }
+    }
+    q2l::encode<T, Arch>(context, encoder_, images.batch, position.matrix(), memory);
+  }
+
+  /// Asks the memory of N images for the labels `labels` (all if empty). A subset costs in
+  /// proportion and gives the bits all labels give (with decoder self-attention it costs as much
+  /// as all). Throws Error bad_argument for a label index of K or more, or when shapes do not fit.
+  void query(const Context& context, Matrix<const T> memory, std::size_t images,
+             const PositionEncoding<T>& position, std::span<const std::size_t> labels,
+             const QueryOutput<T>& out) const {
+    for (const std::size_t k : labels) {
+      if (k < this->labels()) continue;
+      throw Error(ErrorCode::bad_argument, "the model has fewer labels",
+                  {.subject = "label index",
+                   .expected = "below " + std::to_string(this->labels()),
+                   .actual = std::to_string(k)});
+    }
+    require_equal(memory.rows, images * position.matrix().rows, "query: rows of memory");
+    require_equal(memory.columns, width(), "query: columns of memory");
+    require_equal(out.logits.rows, images, "query: rows of logits");
+    const std::size_t count = labels.empty() ? this->labels() : labels.size();
+    const Workspace::Frame frame(context.workspace);
+    const Matrix<T> decoded =
+        out.decoded.data ? out.decoded : context.workspace.take_matrix<T>(images * count, width());
+    const auto prepared =
+        ops::prepare_memory<T, Arch>(context, decoder_.form(), images, memory, position.matrix());
+    decoder_.decode(context, prepared, labels, decoded, out.maps);
+    group_wise_linear<T, Arch>(context, head_, labels, decoded, out.logits);
+  }
+
+ private:
+  Query2Label() = default;
+
+  ModelConfig config_;
+  Backbone<T, Arch> backbone_;
+  InputProjection<T, Arch> input_projection_;
+  Encoder<T, Arch> encoder_;
+  Decoder<T, Arch> decoder_;
+  GroupWiseLinear<T> head_;
+  PositionEncoding<T> position_;
+};
+
+}  // namespace q2l

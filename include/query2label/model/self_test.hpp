@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "query2label/core/counter_random.hpp"
+#include "query2label/core/error.hpp"
+#include "query2label/core/parallel_for.hpp"
+#include "query2label/model/model_file.hpp"
+#include "query2label/model/session.hpp"
+
+namespace q2l {
+
+/// The largest difference of a logit that `run_self_test` accepts: the floor that this project sets
+/// for an f32 model against the reference in float64.
+inline constexpr double self_test_bound = 1e-4;
+
+/// The logits that `model` answers to the input of `test`.
+template <class Model>
+std::vector<typename Model::Scalar> self_test_answer(const Model& model, const SelfTest& test,
+                                                     TaskRunner& runner, std::size_t workers) {
+  using T = typename Model::Scalar;
+  const std::size_t plane = test.height * test.width;
+  const std::vector<float> nchw =
+      counter_random("input", 3 * plane, test.offset, test.scale, test.seed);
+  std::vector<T> nhwc(nchw.size());
+  for (std::size_t i = 0; i < nchw.size(); ++i) {
+    nhwc[i % plane * 3 + i / plane] = static_cast<T>(nchw[i]);
+  }
+  Session session(model, runner, workers);
+  return session.query(session.encode({nhwc.data(), 1, test.height, test.width, 3})).logits;
+}
+
+/// Runs the input that a model file carries and returns the largest difference to the logits it
+/// carries. Throws Error self_test_failed when that exceeds `self_test_bound`, or the numbers of
+/// logits differ.
+template <class Model>
+double run_self_test(const Model& model, const SelfTest& test, TaskRunner& runner,
+                     std::size_t workers) {
+  if (test.logits.size() != model.labels()) {
+    throw Error(ErrorCode::self_test_failed, "the self-test is another model's",
+                {.expected = std::to_string(model.labels()) + " logits",
+                 .actual = std::to_string(test.logits.size())});
+  }
+  const auto answer = self_test_answer(model, test, runner, workers);
+  double largest = 0.0;
+  for (std::size_t k = 0; k < test.logits.size(); ++k) {
+    const double difference = std::abs(static_cast<double>(answer[k]) - test.logits[k]);
+    if (!(difference <= self_test_bound)) {
+      throw Error(ErrorCode::self_test_failed, "the model does not answer as its file says",
+                  {.subject = "label " + std::to_string(k),
+                   .expected = std::to_string(test.logits[k]),
+                   .actual = std::to_string(answer[k])});
+    }
+    largest = std::max(largest, difference);
+  }
+  return largest;
+}
+
+}  // namespace q2l

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "query2label/core/aligned_buffer.hpp"
+#include "query2label/core/context.hpp"
+#include "query2label/core/shape_check.hpp"
+#include "query2label/core/tensor.hpp"
+#include "query2label/ops/batch_norm.hpp"
+#include "query2label/ops/matmul.hpp"
+#include "query2label/ops/packed_weights.hpp"
+
+namespace q2l::ops {
+
+struct Conv2dShape {
+  std::size_t in_channels = 0;
+  std::size_t out_channels = 0;
+  std::size_t kernel = 1;  ///< height and width
+  std::size_t stride = 1;
+  std::size_t padding = 0;
+
+  /// Output height (width) for an input height (width); 0 where the kernel does not fit.
+  [[nodiscard]] constexpr std::size_t output(std::size_t input) const noexcept {
+    return input + 2 * padding < kernel ? 0 : (input + 2 * padding - kernel) / stride + 1;
+  }
+};
+
+/// torch.nn.Conv2d (groups 1, dilation 1) with the normalisation behind it folded in.
+///
+/// A convolution is the product of the kernel with one tap per kernel position (an implicit GEMM:
+/// nothing is copied). With few input channels a tap is a whole kernel row instead, kernel * C
+/// neighbouring elements of a copy of the input with zero borders.
+template <class T, class Arch>
+struct Conv2d {
+  Conv2dShape shape;
+  PackedWeights<T, Arch> weights;
+  AlignedBuffer<T> zeros;  ///< a pixel of the zero border
+
+  Conv2d() = default;
+
+  /// `weight` [out, in, kernel, kernel] row-major; `bias` [out] or empty; `norm` is applied to the
+  /// result, or has empty vectors. Throws Error bad_argument when sizes do not fit.
+  Conv2d(const Conv2dShape& shape_, std::span<const T> weight, std::span<const T> bias,
+         const ChannelAffine& norm = {})
+      : shape(shape_), zeros(shape_.in_channels) {
+    const std::size_t taps = shape.kernel * shape.kernel;
+    const std::size_t filter = shape.in_channels * taps;
+    require_equal(weight.size(), shape.out_channels * filter, "Conv2d: elements of weight");
+    if (!bias.empty()) require_equal(bias.size(), shape.out_channels, "Conv2d: elements of bias");
+    std::fill_n(zeros.data(), zeros.size(), T(0));
+
+    // [out, in, taps] -> [out, taps, in], scaled
+    std::vector<double> reordered(weight.size());
+    std::vector<double> offset(shape.out_channels, 0.0);
+    for (std::size_t o = 0; o < shape.out_channels; ++o) {
+      const double scale = norm.scale.empty() ? 1.0 : norm.scale[o];
+      const T* in = weight.data() + o * filter;
+      double* out = reordered.data() + o * filter;
+      for (std::size_t c = 0; c < shape.in_channels; ++c) {
+        for (std::size_t t = 0; t < taps; ++t) {
+          out[t * shape.in_channels + c] = scale * static_cast<double>(in[c * taps + t]);
+        }
+      }
+      offset[o] = scale * (bias.empty() ? 0.0 : static_cast<double>(bias[o])) +
+                  (norm.shift.empty() ? 0.0 : norm.shift[o]);
+    }
+    const std::size_t layout_taps = taps_are_rows() ? shape.kernel : taps;
+    const std::size_t depth = filter / layout_taps;
+    weights = PackedWeights<T, Arch>({layout_taps, depth, shape.out_channels}, reordered.data(),
+                                     depth, 1, filter, std::span<const double>(offset));
+  }
+
+  /// True where a tap is a whole kernel row: with few channels a pixel alone is too short a loop.
+  [[nodiscard]] bool taps_are_rows() const noexcept {
+    return shape.kernel > 1 && shape.in_channels < 16;
+  }
+};
+
+namespace detail {
+
+/// Row source of a convolution: row i is output pixel i; tap t is kernel position t.
+template <class T>
+struct ConvolutionRows {
+  FeatureMap<const T> in;
+  Conv2dShape shape;
+  std::size_t out_height, out_width;
+  const T* zeros;
+
+  void pointers(std::size_t first, std::size_t count, std::size_t first_tap, std::size_t taps,
+                const T** out) const noexcept {
+    std::size_t x = first % out_width;
+    std::size_t y = first / out_width % out_height;
+    std::size_t n = first / out_width / out_height;
+    for (std::size_t i = 0; i < count; ++i) {
+      std::size_t r = first_tap / shape.kernel;
+      std::size_t s = first_tap % shape.kernel;
+      for (std::size_t t = 0; t < taps; ++t) {
+        const std::size_t in_y = y * shape.stride + r - shape.padding;  // wraps above the top
+        const std::size_t in_x = x * shape.stride + s - shape.padding;
+        out[t * count + i] = in_y < in.height && in_x < in.width ? in.pixel(n, in_y, in_x) : zeros;
+        if (++s == shape.kernel) {
+          s = 0;
+          ++r;
+        }
+      }
+      if (++x == out_width) {
+        x = 0;
+        if (++y == out_height) {
+          y = 0;
+          ++n;
+        }
+      }
+    }
+  }
+};
+
+/// Row source of a convolution whose taps are kernel rows; `in` carries its zero border.
+template <class T>
+struct KernelRowRows {
+  FeatureMap<const T> in;
+  Conv2dShape shape;
+  std::size_t out_height, out_width;
+
+  void pointers(std::size_t first, std::size_t count, std::size_t first_tap, std::size_t taps,
+                const T** out) const noexcept {
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::size_t x = (first + i) % out_width;
+      const std::size_t y = (first + i) / out_width % out_height;
+      const std::size_t n = (first + i) / out_width / out_height;
+      for (std::size_t t = 0; t < taps; ++t) {
+        out[t * count + i] = in.pixel(n, y * shape.stride + first_tap + t, x * shape.stride);
+      }
+    }
+  }
+};
+
+/// `in` with a border of `padding` zero pixels, in workspace memory, pixels adjacent.
+template <class T>
+FeatureMap<T> copy_with_border(const Context& context, FeatureMap<const T> in,
+                               std::size_t padding) {
+  const FeatureMap<T> out = context.workspace.take_feature_map<T>(
+      in.batch, in.height + 2 * padding, in.width + 2 * padding, in.channels);
+  if (context.is_planning()) return out;
+  context.parallel_for(out.batch * out.height, [&](std::size_t row, std::size_t) {
+    const std::size_t n = row / out.height;
+    const std::size_t y = row % out.height - padding;  // wraps above the top
+    T* to = out.pixel(n, row % out.height, 0);
+    std::fill_n(to, out.width * out.channels, T(0));
+    if (y >= in.height) return;
+    for (std::size_t x = 0; x < in.width; ++x) {
+      std::copy_n(in.pixel(n, y, x), in.channels, to + (x + padding) * out.channels);
+    }
+  });
+  return out;
+}
+
+}  // namespace detail
+
+/// out [N, H', W', out_channels] = activation(conv(in [N, H, W, in_channels]) + bias + residual),
+/// H' = shape.output(H). Error as `linear` with in_features = kernel^2 in_channels.
+/// Throws Error bad_argument when shapes do not fit.
+template <class T, class Arch>
+void conv2d(const Context& context, const Conv2d<T, Arch>& layer, FeatureMap<const T> in,
+            FeatureMap<T> out, const OutputOptions<T>& options = {}) {
+  const Conv2dShape& shape = layer.shape;
+  require_equal(in.channels, shape.in_channels, "conv2d: channels of in");
+  require_equal(out.channels, shape.out_channels, "conv2d: channels of out");
+  require_equal(out.batch, in.batch, "conv2d: batch of out");
+  require_equal(out.height, shape.output(in.height), "conv2d: height of out");
+  require_equal(out.width, shape.output(in.width), "conv2d: width of out");
+  const auto run = [&](const auto& rows) {
+    matmul<T, Arch>(context, rows, layer.weights.matrix(), layer.weights.bias(), options,
+                    out.pixels());
+  };
+  if (layer.taps_are_rows()) {
+    const Workspace::Frame frame(context.workspace);
+    const FeatureMap<T> bordered = detail::copy_with_border<T>(context, in, shape.padding);
+    run(detail::KernelRowRows<T>{bordered, shape, out.height, out.width});
+  } else if (shape.kernel == 1 && shape.stride == 1 && shape.padding == 0) {
+    run(kernels::StridedRows<T>{in.data, in.stride});
+  } else {
+    run(detail::ConvolutionRows<T>{in, shape, out.height, out.width, layer.zeros.data()});
+  }
+}
+
+}  // namespace q2l::ops

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+
+#include "query2label/core/aligned_buffer.hpp"
+#include "query2label/core/context.hpp"
+#include "query2label/core/shape_check.hpp"
+#include "query2label/core/tensor.hpp"
+#include "query2label/kernels/row_norm_kernel.hpp"
+#include "query2label/ops/for_each_row.hpp"
+
+namespace q2l::ops {
+
+/// torch.nn.LayerNorm over the last dimension.
+template <class T>
+struct LayerNorm {
+  AlignedBuffer<T> weight;
+  AlignedBuffer<T> bias;
+  T eps = T(1e-5);
+
+  LayerNorm() = default;
+
+  /// `weight_` and `bias_` [D]. Throws Error bad_argument when sizes differ.
+  LayerNorm(std::span<const T> weight_, std::span<const T> bias_, T eps_ = T(1e-5))
+      : weight(weight_.size()), bias(bias_.size()), eps(eps_) {
+    require_equal(bias_.size(), weight_.size(), "LayerNorm: elements of bias");
+    std::copy(weight_.begin(), weight_.end(), weight.data());
+    std::copy(bias_.begin(), bias_.end(), bias.data());
+  }
+};
+
+/// out [M, D] = layer norm of each row of in [M, D]; `out` may be `in`. Error of an element: 8 eps
+/// times the largest normalised magnitude times |weight|, plus 2 eps |bias|.
+/// Throws Error bad_argument when shapes do not fit.
+template <class T, class Arch>
+void layer_norm(const Context& context, const LayerNorm<T>& norm, Matrix<const T> in,
+                Matrix<T> out) {
+  require_equal(in.columns, norm.weight.size(), "layer_norm: columns of in");
+  require_equal(out.columns, in.columns, "layer_norm: columns of out");
+  require_equal(out.rows, in.rows, "layer_norm: rows of out");
+  if (context.is_planning()) return;
+  for_each_row(context, in.rows, in.columns, [&](std::size_t r) {
+    kernels::layer_norm_row<T, Arch>(in.row(r), norm.weight.data(), norm.bias.data(), norm.eps,
+                                     out.row(r), in.columns);
+  });
+}
+
+}  // namespace q2l::ops

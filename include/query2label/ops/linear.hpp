@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "query2label/core/context.hpp"
+#include "query2label/core/shape_check.hpp"
+#include "query2label/core/tensor.hpp"
+#include "query2label/ops/matmul.hpp"
+#include "query2label/ops/packed_weights.hpp"
+
+namespace q2l::ops {
+
+/// torch.nn.Linear: y = x W^T + b.
+template <class T, class Arch>
+struct Linear {
+  PackedWeights<T, Arch> weights;
+
+  Linear() = default;
+
+  /// `weight` [out_features, in_features] row-major, `bias` [out_features] or empty.
+  /// Throws Error bad_argument when sizes do not fit.
+  Linear(std::size_t in_features, std::size_t out_features, std::span<const T> weight,
+         std::span<const T> bias) {
+    require_equal(weight.size(), out_features * in_features, "Linear: elements of weight");
+    if (!bias.empty()) require_equal(bias.size(), out_features, "Linear: elements of bias");
+    weights = PackedWeights<T, Arch>({1, in_features, out_features}, weight.data(), 0, 1,
+                                     in_features, bias);
+  }
+
+  [[nodiscard]] std::size_t in_features() const noexcept { return weights.matrix().layout.depth; }
+  [[nodiscard]] std::size_t out_features() const noexcept {
+    return weights.matrix().layout.columns;
+  }
+};
+
+/// out [M, out_features] = activation(in [M, in_features] W^T + b + residual). `out` may be the
+/// residual, but not the input. Error of an element: at most (in_features + 2) eps times the sum of
+/// the magnitudes added. Throws Error bad_argument when shapes do not fit.
+template <class T, class Arch>
+void linear(const Context& context, const Linear<T, Arch>& layer, Matrix<const T> in, Matrix<T> out,
+            const OutputOptions<T>& options = {}) {
+  require_equal(in.columns, layer.in_features(), "linear: columns of in");
+  require_equal(out.rows, in.rows, "linear: rows of out");
+  matmul<T, Arch>(context, kernels::StridedRows<T>{in.data, in.stride}, layer.weights.matrix(),
+                  layer.weights.bias(), options, out);
+}
+
+}  // namespace q2l::ops

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+
+#include "query2label/core/context.hpp"
+#include "query2label/core/shape_check.hpp"
+#include "query2label/core/tensor.hpp"
+#include "query2label/kernels/matmul_kernel.hpp"
+#include "query2label/kernels/panel_matrix.hpp"
+
+namespace q2l::ops {
+
+/// What an op does besides its product: out = activation(product + bias + residual).
+template <class T>
+struct OutputOptions {
+  Activation activation = {};
+  Matrix<const T> residual = {};  ///< same shape as the output; none when data is null
+};
+
+/// out [M, N] = activation(rows B + bias + residual), split over threads by output tiles.
+/// `rows` is a row source of the product kernel giving M rows, `bias` has padded_columns elements
+/// or is null. Throws Error bad_argument when shapes do not fit.
+template <class T, class Arch, class RowSource>
+void matmul(const Context& context, const RowSource& rows, const kernels::PanelMatrix<T, Arch>& b,
+            const T* bias, const OutputOptions<T>& options, Matrix<T> out) {
+  using Tile = kernels::MatmulTile<T, Arch>;
+  const kernels::PanelLayout<T, Arch>& layout = b.layout;
+  require_equal(out.columns, layout.columns, "matmul: columns of out");
+  if (options.residual.data) {
+    require_equal(options.residual.rows, out.rows, "matmul: rows of residual");
+    require_equal(options.residual.columns, out.columns, "matmul: columns of residual");
+  }
+  if (context.is_planning() || out.rows == 0 || out.columns == 0) return;
+
+  // A task of 256 K multiply-adds runs some 10 us, far longer than handing it out. Large weights
+  // are split by columns, so that each is read from memory once; large inputs by rows.
+  constexpr std::size_t smallest_task = std::size_t{1} << 18;
+  constexpr std::size_t most_tasks = 32;
+  const std::size_t tasks =
+      std::clamp<std::size_t>(out.rows * layout.columns * layout.rows() / smallest_task, 1,
+                              context.workers > 1 ? most_tasks : 1);
+  const std::size_t row_tiles = (out.rows + Tile::rows - 1) / Tile::rows;
+  std::size_t column_tasks, row_tasks;
+  if (layout.columns * layout.taps > out.rows) {
+    column_tasks = std::min(tasks, layout.panels());
+    row_tasks = std::min((tasks + column_tasks - 1) / column_tasks, row_tiles);
+  } else {
+    row_tasks = std::min(tasks, row_tiles);
+    column_tasks = std::min((tasks + row_tasks - 1) / row_tasks, layout.panels());
+  }
+  const kernels::Epilogue<T> epilogue{bias, options.residual.data, options.residual.stride,
+                                      options.activation};
+  context.parallel_for(row_tasks * column_tasks, [&](std::size_t task, std::size_t) {
+    const std::size_t r = task % row_tasks;
+    const std::size_t c = task / row_tasks;
+    kernels::matmul_block<T, Arch>(rows, std::min(row_tiles * r / row_tasks * Tile::rows, out.rows),
+                                   std::min(row_tiles * (r + 1) / row_tasks * Tile::rows, out.rows),
+                                   b, layout.panels() * c / column_tasks,
+                                   layout.panels() * (c + 1) / column_tasks, epilogue, out.data,
+                                   out.stride);
+  });
+}
+
+/// Packs a right operand found only while running (the tokens of an image) into `target`
+/// (layout.size() elements); element (k, n) is `source[k * depth_stride + n * column_stride]`.
+template <class T, class Arch>
+void pack_operand(const Context& context, const kernels::PanelLayout<T, Arch>& layout,
+                  const T* source, std::size_t depth_stride, std::size_t column_stride, T* target) {
+  if (context.is_planning()) return;
+  context.parallel_for(layout.panels(), [&](std::size_t p, std::size_t) {
+    kernels::pack_panels<T, Arch>(layout, source, 0, depth_stride, column_stride, target, p, p + 1);
+  });
+}
+
+}  // namespace q2l::ops

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "query2label/core/context.hpp"
+#include "query2label/core/tensor.hpp"
+#include "query2label/ops/linear.hpp"
+#include "query2label/ops/scaled_dot_product_attention.hpp"
+
+namespace q2l::ops {
+
+/// torch.nn.MultiheadAttention's parameters as stored: `in_proj_weight` [3 D, D] with the rows of
+/// q, k and v stacked, `in_proj_bias` [3 D], `out_proj.weight` [D, D], `out_proj.bias` [D].
+template <class T>
+struct MultiHeadAttentionParameters {
+  std::size_t width = 0;  ///< D
+  std::size_t heads = 0;
+  std::span<const T> in_proj_weight, in_proj_bias, out_proj_weight, out_proj_bias;
+
+  /// Rows of projection 0 (q), 1 (k) or 2 (v), and of `count` projections from there.
+  [[nodiscard]] std::span<const T> weight(std::size_t first, std::size_t count = 1) const {
+    return in_proj_weight.subspan(first * width * width, count * width * width);
+  }
+  [[nodiscard]] std::span<const T> bias(std::size_t first, std::size_t count = 1) const {
+    return in_proj_bias.subspan(first * width, count * width);
+  }
+};
+
+/// torch.nn.MultiheadAttention where queries and keys come from one input and values from another:
+/// the self-attention of encoder and decoder, whose position code reaches q and k but never v.
+template <class T, class Arch>
+struct SelfAttention {
+  std::size_t heads = 1;
+  Linear<T, Arch> query_key;  ///< D -> 2 D
+  Linear<T, Arch> value;      ///< D -> D
+  Linear<T, Arch> out;        ///< D -> D
+
+  SelfAttention() = default;
+  explicit SelfAttention(const MultiHeadAttentionParameters<T>& p)
+      : heads(p.heads),
+        query_key(p.width, 2 * p.width, p.weight(0, 2), p.bias(0, 2)),
+        value(p.width, p.width, p.weight(2), p.bias(2)),
+        out(p.width, p.width, p.out_proj_weight, p.out_proj_bias) {}
+};
+
+/// out [N M, D] = attention over each of N sequences, queries and keys from `query_key_input`
+/// [N M, D], values from `value_input` [N M, D], plus the residual of `options`.
+template <class T, class Arch>
+void self_attention(const Context& context, const SelfAttention<T, Arch>& layer,
+                    std::size_t sequences, Matrix<const T> query_key_input,
+                    Matrix<const T> value_input, Matrix<T> out,
+                    const OutputOptions<T>& options = {}) {
+  const std::size_t rows = value_input.rows;
+  const std::size_t width = layer.value.out_features();
+  const Workspace::Frame frame(context.workspace);
+  const Matrix<T> query_key = context.workspace.take_matrix<T>(rows, 2 * width);
+  const Matrix<T> value = context.workspace.take_matrix<T>(rows, width);
+  const Matrix<T> attended = context.workspace.take_matrix<T>(rows, width);
+  linear<T, Arch>(context, layer.query_key, query_key_input, query_key);
+  linear<T, Arch>(context, layer.value, value_input, value);
+  scaled_dot_product_attention<T, Arch>(
+      context, query_key.column_range(0, width), query_key.column_range(width, width), value,
+      sequences, layer.heads, attention_scale<T>(width, layer.heads), {}, attended);
+  linear<T, Arch>(context, layer.out, attended, out, options);
+}
+
+}  // namespace q2l::ops

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cstddef>
+#include <type_traits>
+
+#include "query2label/core/cpu_features.hpp"
+#include "query2label/core/error.hpp"
+
+// The one place that includes xsimd.
+#if defined(__GNUC__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+#pragma GCC diagnostic ignored "-Wshadow"
+#pragma GCC diagnostic ignored "-Wpedantic"
+#pragma GCC diagnostic ignored "-Wextra"
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+#endif
+#include <xsimd/xsimd.hpp>
+#if defined(__GNUC__)
+#pragma GCC diagnostic pop
+#endif
+
+/// Unrolls the next loop completely. Every loop over accumulator arrays needs it, or the
+/// accumulators live in memory instead of registers.
+#if defined(__clang__)
+#define Q2L_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define Q2L_UNROLL _Pragma("GCC unroll 64")
+#endif
+
+namespace q2l::simd {
+
+/// The widest instruction set this translation unit is compiled for.
+using DefaultArch = xsimd::default_arch;
+
+template <class T, class Arch>
+using Batch = xsimd::batch<T, Arch>;
+
+template <class Arch>
+inline constexpr bool is_avx512 = std::is_base_of_v<xsimd::avx512f, Arch>;
+
+/// Vector registers a kernel may count on.
+template <class Arch>
+inline constexpr std::size_t register_count =
+    is_avx512<Arch> || std::is_base_of_v<xsimd::neon64, Arch> ? 32 : 16;
+
+/// Throws Error unsupported_cpu when this processor lacks the instructions of `Arch`.
+template <class Arch>
+void require_cpu() {
+  const CpuFeatures cpu = cpu_features();
+  const bool missing =
+      (is_avx512<Arch> && !cpu.avx512) || (std::is_base_of_v<xsimd::avx2, Arch> && !cpu.avx2_fma);
+  if (missing) {
+    throw Error(ErrorCode::unsupported_cpu, "this processor lacks instructions the program uses",
+                {.expected = Arch::name()});
+  }
+}
+
+}  // namespace q2l::simd

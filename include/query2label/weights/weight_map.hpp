@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <algorithm>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <limits>
+#include <map>
+#include <new>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "query2label/core/error.hpp"
+#include "query2label/core/limits.hpp"
+#include "query2label/weights/file_kind.hpp"
+#include "query2label/weights/mapped_file.hpp"
+#include "query2label/weights/safetensors.hpp"
+#include "query2label/weights/tensor_entry.hpp"
+#include "query2label/weights/tensor_names.hpp"
+#include "query2label/weights/torch_checkpoint.hpp"
+
+namespace q2l {
+
+/// How a weight file is read.
+struct WeightOptions {
+  FileAccess access = FileAccess::map;
+  TorchOptions torch;
+};
+
+/// Where the tensors of a WeightMap came from.
+enum class WeightFormat { memory, safetensors, torch_zip, torch_legacy };
+
+/// The named tensors a model is built from. Loading checks the file's structure; values are read,
+/// converted and checked when the builder takes them. Tensors that are missing, of another shape or
+/// left over are collected, so that `finish` reports all of them at once. For one thread at a time.
+class WeightMap {
+ public:
+  using Shape = std::vector<std::uint64_t>;
+
+  /// No tensors, for `add`.
+  WeightMap() = default;
+
+  /// Opens a weight file of any supported format, told by its content. The prefixes `module.` and
+  /// `model.` are taken off where every tensor has them. Throws bad_magic saying what the file
+  /// looks like, and what the formats' readers throw; every error names the file.
+  static WeightMap load(const std::filesystem::path& path, const Limits& limits = {},
+                        const WeightOptions& options = {}) {
+    WeightMap map;
+    map.file_.emplace(path, options.access);
+    map.naming_file([&] { map.read_file(limits, options.torch); });
+    return map;
+  }
+
+  /// Adds a tensor whose values are made when it is taken, and forgotten again.
+  void add(std::string name, Shape shape, std::function<std::vector<float>()> values) {
+    TensorEntry entry;
+    entry.name = std::move(name);
+    entry.shape = std::move(shape);
+    insert({std::move(entry), std::move(values), false});
+  }
+
+  [[nodiscard]] WeightFormat format() const noexcept { return format_; }
+  /// Which of a checkpoint's state dicts was picked and which prefix was taken off, in words; may
+  /// be empty.
+  [[nodiscard]] const std::string& note() const noexcept { return note_; }
+  /// The `__metadata__` of a safetensors file.
+  [[nodiscard]] const std::map<std::string, std::string>& metadata() const noexcept {
+    return metadata_;
+  }
+  /// Classes and functions of other libraries that a checkpoint mentions; none of them was run.
+  [[nodiscard]] const std::set<std::string>& foreign_globals() const noexcept {
+    return foreign_globals_;
+  }
+
+  [[nodiscard]] bool contains(std::string_view name) const { return slots_.contains(name); }
+  /// Sorted.
+  [[nodiscard]] std::vector<std::string> names() const {
+    std::vector<std::string> out;
+    for (const auto& [name, slot] : slots_) out.push_back(name);
+    return out;
+  }
+  /// Throws missing_tensor.
+  [[nodiscard]] const Shape& shape(std::string_view name) const { return find(name).entry.shape; }
+  /// The tensor as it lies in the file; without bytes if it was added. Throws missing_tensor.
+  [[nodiscard]] const TensorEntry& entry(std::string_view name) const { return find(name).entry; }
+  /// The element type in the file; f32 for tensors that were added. Throws missing_tensor.
+  [[nodiscard]] Dtype dtype(std::string_view name) const { return find(name).entry.dtype; }
+
+  /// The values of a tensor in row-major order, which counts as used. Where it is missing or of
+  /// another shape, that is remembered for `finish` and zeros are returned. Throws non_finite, and
+  /// at once what `finish` would where the expected shape is larger than all tensors together.
+  template <std::floating_point T>
+  [[nodiscard]] std::vector<T> take(std::string_view name, const Shape& expected) {
+    const auto at = slots_.find(name);
+    if (at == slots_.end()) {
+      missing_.emplace_back(name);
+      return zeros<T>(name, expected);
+    }
+    Slot& slot = at->second;
+    slot.used = true;
+    if (slot.entry.shape != expected) {
+      misshapen_.push_back({at->first, expected, slot.entry.shape});
+      return zeros<T>(name, expected);
+    }
+    if (slot.values) return generate<T>(slot);
+    std::vector<T> out;
+    naming_file([&] { out = slot.entry.template read<T>(); });
+    return out;
+  }
+
+  /// Marks a tensor as used that the model can compute itself; it need not be there.
+  void ignore(std::string_view name) {
+    if (const auto at = slots_.find(name); at != slots_.end()) at->second.used = true;
+  }
+
+  /// To be called when a model has taken all it needs. Throws one error that counts and names (the
+  /// first five of each kind) the tensors missing, of another shape, and unexpected, its code being
+  /// that of the first kind that occurred; file_changed if the file was written to meanwhile.
+  void finish() const {
+    if (file_) file_->check_unchanged();
+    std::vector<std::string> unexpected;
+    for (const auto& [name, slot] : slots_)
+      if (!slot.used) unexpected.push_back(name);
+    if (!missing_.empty() || !misshapen_.empty() || !unexpected.empty()) fail(unexpected);
+  }
+
+ private:
+  struct Slot {
+    TensorEntry entry;
+    std::function<std::vector<float>()> values;  ///< where the tensor is not in a file
+    bool used = false;
+  };
+  struct Misshapen {
+    std::string name;
+    Shape expected;
+    Shape actual;
+  };
+
+  /// Runs `work`; its errors name the file, and memory that runs out becomes an error, too.
+  template <class Work>
+  void naming_file(Work&& work) const try {
+    work();
+  } catch (const Error& error) {
+    throw error.in_file(path());
+  } catch (const std::bad_alloc&) {
+    throw Error(ErrorCode::out_of_memory, "not enough memory for the weights", {.path = path()});
+  }
+
+  [[nodiscard]] std::string path() const { return file_ ? file_->path() : std::string(); }
+
+  void read_file(const Limits& limits, const TorchOptions& options) {
+    const auto bytes = file_->bytes();
+    switch (detail::detect_file_kind(bytes)) {
+      case detail::FileKind::safetensors: {
+        format_ = WeightFormat::safetensors;
+        Safetensors file = parse_safetensors(bytes, limits);
+        metadata_ = std::move(file.metadata);
+        return keep(std::move(file.tensors));
+      }
+      case detail::FileKind::zip:
+        format_ = WeightFormat::torch_zip;
+        return keep(read_torch_zip(bytes, limits, options));
+      case detail::FileKind::pickle:
+        format_ = WeightFormat::torch_legacy;
+        return keep(read_torch_legacy(bytes, limits, options));
+      case detail::FileKind::other: break;
+    }
+    if (bytes.empty()) throw Error(ErrorCode::truncated, "the file is empty", {.offset = 0});
+    throw Error(ErrorCode::bad_magic, detail::describe_content(bytes), {.offset = 0});
+  }
+
+  void keep(TorchCheckpoint&& checkpoint) {
+    if (!checkpoint.state_dict.empty()) note_ = "tensors of '" + checkpoint.state_dict + "'";
+    for (const std::string& other : checkpoint.others)
+      note_ += (note_.empty() ? "not of '" : ", not of '") + other + "'";
+    foreign_globals_ = std::move(checkpoint.foreign_globals);
+    keep(std::move(checkpoint.tensors));
+  }
+
+  void keep(std::vector<TensorEntry>&& tensors) {
+    std::vector<std::string_view> names;
+    for (const TensorEntry& tensor : tensors) names.push_back(tensor.name);
+    const std::size_t prefix = detail::common_prefix_length(names);
+    if (prefix > 0)
+      note_ += (note_.empty() ? "without the prefix '" : ", without the prefix '") +
+               tensors.front().name.substr(0, prefix) + "'";
+    for (TensorEntry& tensor : tensors) {
+      tensor.name.erase(0, prefix);
+      insert({std::move(tensor), nullptr, false});
+    }
+  }
+
+  void insert(Slot&& slot) {
+    const std::string name = slot.entry.name;
+    const std::uint64_t count = slot.entry.element_count();
+    elements_ = checked_add(elements_, count).value_or(std::numeric_limits<std::uint64_t>::max());
+    if (!slots_.emplace(name, std::move(slot)).second)
+      throw Error(ErrorCode::duplicate_name, "two tensors have this name", {.subject = name});
+  }
+
+  [[nodiscard]] const Slot& find(std::string_view name) const {
+    const auto at = slots_.find(name);
+    if (at == slots_.end())
+      throw Error(ErrorCode::missing_tensor, "there is no such tensor",
+                  {.path = path(), .subject = std::string(name)});
+    return at->second;
+  }
+
+  /// A wrong configuration must not make us ask for more memory than its weights would take.
+  template <class T>
+  std::vector<T> zeros(std::string_view name, const Shape& expected) const {
+    const std::uint64_t count = count_elements(expected, std::string(name));
+    if (count > elements_) fail({});
+    return std::vector<T>(static_cast<std::size_t>(count));
+  }
+
+  template <class T>
+  std::vector<T> generate(const Slot& slot) const {
+    const std::vector<float> made = slot.values();
+    TensorEntry entry = slot.entry;
+    entry.strides = row_major_strides(entry.shape);
+    entry.storage = std::as_bytes(std::span(made));
+    if (made.size() != entry.element_count())
+      throw Error(ErrorCode::size_mismatch, "the generated values do not fit the shape",
+                  {.subject = entry.name,
+                   .expected = std::to_string(entry.element_count()),
+                   .actual = std::to_string(made.size())});
+    return entry.template read<T>();
+  }
+
+  [[noreturn]] void fail(const std::vector<std::string>& unexpected) const {
+    std::vector<std::string> misshapen;
+    for (const Misshapen& tensor : misshapen_)
+      misshapen.push_back(tensor.name + " " + shape_text(tensor.actual) + " instead of " +
+                          shape_text(tensor.expected));
+    std::string detail = "the weights do not fit the model";
+    std::string_view separator = ": ";
+    const auto tell = [&](const std::vector<std::string>& tensors, std::string_view what) {
+      constexpr std::size_t shown = 5;
+      if (tensors.empty()) return;
+      detail +=
+          std::string(separator) + std::to_string(tensors.size()) + " " + std::string(what) + " (";
+      for (std::size_t i = 0; i < std::min(tensors.size(), shown); ++i)
+        detail += (i > 0 ? ", " : "") + printable(tensors[i]);
+      if (tensors.size() > shown) detail += ", ...";
+      detail += ")";
+      separator = "; ";
+    };
+    tell(missing_, "missing");
+    tell(misshapen, "of another shape");
+    tell(unexpected, "unexpected");
+    ErrorPlace place{.path = path()};
+    ErrorCode code = ErrorCode::unexpected_tensor;
+    if (!missing_.empty()) {
+      code = ErrorCode::missing_tensor;
+      place.subject = missing_.front();
+    } else if (!misshapen_.empty()) {
+      code = ErrorCode::shape_mismatch;
+      place.subject = misshapen_.front().name;
+      place.expected = shape_text(misshapen_.front().expected);
+      place.actual = shape_text(misshapen_.front().actual);
+    } else {
+      place.subject = unexpected.front();
+    }
+    throw Error(code, detail, std::move(place));
+  }
+
+  std::optional<MappedFile> file_;
+  WeightFormat format_ = WeightFormat::memory;
+  std::string note_;
+  std::map<std::string, std::string> metadata_;
+  std::set<std::string> foreign_globals_;
+  std::map<std::string, Slot, std::less<>> slots_;
+  std::uint64_t elements_ = 0;  ///< of all tensors together
+  std::vector<std::string> missing_;
+  std::vector<Misshapen> misshapen_;
+};
+
+}  // namespace q2l

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "query2label/core/crc32.hpp"
+#include "query2label/core/error.hpp"
+#include "query2label/core/limits.hpp"
+#include "query2label/weights/byte_reader.hpp"
+#include "query2label/weights/zip_directory.hpp"
+
+namespace q2l {
+
+/// A file inside a ZIP archive.
+struct ZipEntry {
+  std::string_view name;
+  std::span<const std::byte> data;  ///< as stored
+  std::uint64_t file_offset = 0;    ///< of `data`
+  std::uint32_t crc = 0;            ///< of the content
+  std::uint16_t method = 0;         ///< 0: stored without compression
+};
+
+/// A ZIP archive in memory, checked in full when it is opened: each entry's two headers agree, no
+/// two entries share bytes or names, nothing lies before the first. Contents are checked when they
+/// are asked for. Names and data refer to the bytes given.
+class ZipArchive {
+ public:
+  /// Throws truncated, bad_zip, encrypted, unsupported_zip, overlap, duplicate_name,
+  /// limit_exceeded.
+  explicit ZipArchive(std::span<const std::byte> file, const Limits& limits = {}) : file_(file) {
+    const detail::ZipDirectory directory = detail::find_zip_directory(file, limits);
+    std::vector<Extent> extents;
+    ByteReader reader(file.subspan(static_cast<std::size_t>(directory.offset),
+                                   static_cast<std::size_t>(directory.size)),
+                      directory.offset);
+    entries_.reserve(static_cast<std::size_t>(directory.entries));
+    extents.reserve(static_cast<std::size_t>(directory.entries));
+    for (std::uint64_t i = 0; i < directory.entries; ++i)
+      add(detail::read_central_header(reader), directory.offset, extents);
+    if (reader.remaining() != 0)
+      throw Error(ErrorCode::bad_zip, "the directory holds more than its entries",
+                  {.offset = reader.offset()});
+    refuse_overlaps(extents);
+    detail::refuse_repeated_zip_names(names());
+    std::sort(entries_.begin(), entries_.end(),
+              [](const ZipEntry& a, const ZipEntry& b) { return a.name < b.name; });
+  }
+
+  /// Sorted by name.
+  [[nodiscard]] std::span<const ZipEntry> entries() const noexcept { return entries_; }
+
+  /// The entry of that exact name, or null.
+  [[nodiscard]] const ZipEntry* find(std::string_view name) const noexcept {
+    const auto at = std::lower_bound(
+        entries_.begin(), entries_.end(), name,
+        [](const ZipEntry& entry, std::string_view wanted) { return entry.name < wanted; });
+    return at != entries_.end() && at->name == name ? &*at : nullptr;
+  }
+
+  /// The bytes of an entry. Throws unsupported_compression unless it is stored, and, where `verify`
+  /// is set, checksum_mismatch if they have changed since they were written.
+  [[nodiscard]] static std::span<const std::byte> contents(const ZipEntry& entry,
+                                                           bool verify = true) {
+    if (entry.method != 0)
+      throw Error(ErrorCode::unsupported_compression,
+                  "the entry is compressed; torch.save only stores",
+                  {.offset = entry.file_offset,
+                   .subject = std::string(entry.name),
+                   .expected = "method 0",
+                   .actual = std::to_string(entry.method)});
+    if (verify && crc32(entry.data) != entry.crc)
+      throw Error(ErrorCode::checksum_mismatch,
+                  "the entry's bytes do not have its CRC-32; the file is damaged",
+                  {.offset = entry.file_offset, .subject = std::string(entry.name)});
+    return entry.data;
+  }
+
+ private:
+  /// The bytes that one entry takes, headers included.
+  struct Extent {
+    std::uint64_t begin;
+    std::uint64_t end;
+    std::string_view name;
+  };
+
+  void add(const detail::ZipHeader& header, std::uint64_t directory_offset,
+           std::vector<Extent>& extents) {
+    ByteReader reader =
+        detail::read_local_header(file_.first(static_cast<std::size_t>(directory_offset)), header);
+    ZipEntry entry{.name = header.name,
+                   .data = {},
+                   .file_offset = reader.offset(),
+                   .crc = header.crc,
+                   .method = header.method};
+    if (header.stored_size > reader.remaining())
+      throw Error(ErrorCode::bad_zip, "the entry reaches past the start of the directory",
+                  {.offset = entry.file_offset,
+                   .subject = std::string(header.name),
+                   .expected = "at most " + std::to_string(reader.remaining()) + " bytes",
+                   .actual = std::to_string(header.stored_size)});
+    entry.data = reader.take(header.stored_size);
+    if (header.has_descriptor()) detail::skip_data_descriptor(reader, header);
+    extents.push_back({header.local_offset, reader.offset(), header.name});
+    entries_.push_back(entry);
+  }
+
+  static void refuse_overlaps(std::vector<Extent>& extents) {
+    std::sort(extents.begin(), extents.end(),
+              [](const Extent& a, const Extent& b) { return a.begin < b.begin; });
+    if (extents.front().begin != 0)
+      throw Error(ErrorCode::bad_zip, "bytes lie before the first entry", {.offset = 0});
+    for (std::size_t i = 1; i < extents.size(); ++i)
+      if (extents[i].begin < extents[i - 1].end)
+        throw Error(ErrorCode::overlap, "the entry overlaps another",
+                    {.offset = extents[i].begin, .subject = std::string(extents[i].name)});
+  }
+
+  [[nodiscard]] std::vector<std::string_view> names() const {
+    std::vector<std::string_view> out;
+    out.reserve(entries_.size());
+    for (const ZipEntry& entry : entries_) out.push_back(entry.name);
+    return out;
+  }
+
+  std::span<const std::byte> file_;
+  std::vector<ZipEntry> entries_;
+};
+
+}  // namespace q2l

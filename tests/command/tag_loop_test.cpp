@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT
+#include "q2l/tag_loop.hpp"
+
+#include <catch2/catch.hpp>
+#include <new>
+#include <string>
+#include <unordered_set>
+#include <vector>
+
+#include "support/temporary_folder.hpp"
+
+using namespace q2l::command;
+using q2l::Error;
+using q2l::ErrorCode;
+using q2l::Image;
+using q2l::test::content_of;
+using q2l::test::TemporaryFolder;
+
+namespace {
+
+/// A run over made-up pictures: a picture's width is its number, scores follow from it.
+struct Run {
+  std::vector<std::string> paths;
+  std::unordered_set<std::string> finished{};
+  std::size_t batch = 2;
+  std::vector<std::size_t> batches{};  ///< sizes of the batches that were scored
+  int stop_after = 1000;               ///< batches until a signal arrives
+  std::vector<std::string> messages{};
+  TagSummary summary{};
+
+  std::string operator()() {
+    const TemporaryFolder folder;
+    const RecordLines lines(Format::jsonl, q2l::LabelSet({"cat", "dog"}), false);
+    ResultOutput output(folder / "out", false);
+    Progress progress(false, {});
+    std::size_t at = 0;
+    PictureSource source(
+        [&]() -> std::optional<std::string> {
+          return at < paths.size() ? std::optional(paths[at++]) : std::nullopt;
+        },
+        {});
+    TagSteps steps{
+        .read = read,
+        .score = [this](std::span<const Image> images) { return score(images); },
+        .rank = [](std::span<const float> scores) { return q2l::labels_above(scores, 0.5f); },
+        .illustrate = {},
+        .report = [this](const std::string& line) { messages.push_back(line); },
+        .stopped = [this] { return static_cast<int>(batches.size()) >= stop_after; }};
+    summary = TagLoop(steps, batch, lines, output, progress).run(source, finished);
+    output.finish();
+    return content_of(folder / "out");
+  }
+
+ private:
+  static Image read(const std::string& path) {
+    if (path == "broken") throw Error(ErrorCode::bad_image, "broken");
+    if (path == "memory") return {1000, 1, {}};
+    if (path == "nan") return {2000, 1, {}};
+    return {std::stoi(path), 1, {}};
+  }
+
+  std::vector<std::vector<float>> score(std::span<const Image> images) {
+    std::vector<std::vector<float>> scores;
+    for (const Image& image : images) {
+      if (image.width == 1000) throw std::bad_alloc();
+      if (image.width == 2000) throw Error(ErrorCode::non_finite_output, "not a number");
+      scores.push_back({static_cast<float>(image.width) / 16, 0.25f});
+    }
+    batches.push_back(images.size());
+    return scores;
+  }
+};
+
+std::string tagged(int width) {
+  const std::string score = shortest(static_cast<float>(width) / 16);
+  return "{\"path\":\"" + std::to_string(width) + "\",\"width\":" + std::to_string(width) +
+         ",\"height\":1,\"tags\":[" +
+         (width >= 8 ? "{\"label\":\"cat\",\"score\":" + score + "}" : "") + "]}\n";
+}
+
+std::string failed(const std::string& path, const std::string& code, const std::string& message) {
+  return "{\"path\":\"" + path + "\",\"error\":{\"code\":\"" + code + "\",\"message\":\"" +
+         message + "\"}}\n";
+}
+
+}  // namespace
+
+TEST_CASE("Records come in the order of the pictures, in batches", "[command]") {
+  Run run{{"9", "3", "12", "8", "1"}};
+  CHECK(run() == tagged(9) + tagged(3) + tagged(12) + tagged(8) + tagged(1));
+  CHECK(run.batches == std::vector<std::size_t>{2, 2, 1});
+  CHECK(run.summary.tagged == 5);
+  CHECK(run.summary.failed == 0);
+}
+
+TEST_CASE("A picture that fails costs one record and none of its neighbours", "[command]") {
+  Run run{{"9", "broken", "nan", "3", "memory", "12"}};
+  run.batch = 3;
+  CHECK(run() == tagged(9) + failed("broken", "BadImage", "broken") +
+                     failed("nan", "NonFiniteOutput", "not a number") + tagged(3) +
+                     failed("memory", "OutOfMemory", "no memory to tag the picture") + tagged(12));
+  CHECK(run.summary.tagged == 3);
+  CHECK(run.summary.failed == 3);
+  CHECK(run.messages ==
+        std::vector<std::string>{"broken: broken [BadImage]", "nan: not a number [NonFiniteOutput]",
+                                 "memory: no memory to tag the picture [OutOfMemory]"});
+}
+
+TEST_CASE("Finished pictures are passed over and counted, at the end of the list too",
+          "[command]") {
+  Run run{{"9", "3", "12", "8"}, {"9", "8"}};
+  CHECK(run() == tagged(3) + tagged(12));
+  CHECK(run.summary.skipped == 2);
+  Run nothing{{"9", "3"}, {"9", "3"}};
+  CHECK(nothing().empty());
+  CHECK(nothing.summary.skipped == 2);
+}
+
+TEST_CASE("A run over broken pictures only still ends", "[command]") {
+  Run run{std::vector<std::string>(600, "broken")};
+  run();
+  CHECK(run.summary.failed == 600);
+}
+
+TEST_CASE("When stopped, the batch at work is finished and no other begun", "[command]") {
+  Run run{{"9", "3", "12", "8", "1"}};
+  run.stop_after = 1;
+  CHECK(run() == tagged(9) + tagged(3));
+}
+
+TEST_CASE("The progress line tells how far a run is", "[command]") {
+  CHECK(Progress(false, 48).line(12, 0, 4) == "[######..................] 12/48, 3.0 a second");
+  CHECK(Progress(false, 0).line(0, 0, 0) == "[########################] 0/0");
+  CHECK(Progress(false, {}).line(12, 2, 8) == "12 pictures, 1.5 a second, 2 failed");
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT
+#include "golden/check_golden.hpp"
+
+#include <stdexcept>
+
+#include "golden/metrics_golden.hpp"
+#include "golden/model_golden.hpp"
+#include "golden/resize_golden.hpp"
+
+namespace q2l::test {
+
+GoldenReport check_golden(const nlohmann::json& file, std::size_t workers) {
+  if (file.is_object() && file.contains("tensors")) return check_model_golden<float>(file, workers);
+  if (file.is_object() && file.contains("cases") && file["cases"].is_array() &&
+      !file["cases"].empty()) {
+    const nlohmann::json& first = file["cases"][0];
+    GoldenReport report;
+    if (first.contains("to_width")) {
+      const ResizeGoldenErrors errors = check_resize_golden(file);
+      report.add("samples", errors.sample, 0.0);
+      report.add("wrong checksums", static_cast<double>(errors.wrong_checksums), 0.0);
+      return report;
+    }
+    if (first.contains("mAP")) {
+      const MetricsGoldenErrors errors = check_metrics_golden(file);
+      report.add("average precision", errors.average_precision, metrics_golden_bound);
+      report.add("precision and recall", errors.precision_recall, metrics_golden_bound);
+      return report;
+    }
+  }
+  throw std::runtime_error("neither a model nor a resize nor a metrics golden file");
+}
+
+}  // namespace q2l::test

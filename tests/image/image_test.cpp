@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: MIT
+#include "query2label/image/image.hpp"
+
+#include <catch2/catch.hpp>
+#include <cstdint>
+#include <vector>
+
+#include "support/error_of.hpp"
+
+using namespace q2l;
+
+TEST_CASE("A host's pixels are read in any channel order and stride", "[image]") {
+  // Two rows of two pixels of four bytes, with two bytes of padding behind each row.
+  const std::vector<std::uint8_t> bytes{10, 20, 30, 255, 40, 50, 60, 0,   99, 99,
+                                        70, 80, 90, 128, 1,  2,  3,  255, 99, 99};
+  const auto read = [&](ChannelOrder order) {
+    return to_rgb({.pixels = bytes.data(), .width = 2, .height = 2, .row_stride = 10, .pixel_stride = 4, .order = order})
+        .rgb;
+  };
+  using Pixels = std::vector<std::uint8_t>;
+  CHECK(read(ChannelOrder::rgb) == Pixels{10, 20, 30, 40, 50, 60, 70, 80, 90, 1, 2, 3});
+  CHECK(read(ChannelOrder::bgr) == Pixels{30, 20, 10, 60, 50, 40, 90, 80, 70, 3, 2, 1});
+  CHECK(read(ChannelOrder::gray) == Pixels{10, 10, 10, 40, 40, 40, 70, 70, 70, 1, 1, 1});
+  // Opacity 0 is white; 128 of 70, 80, 90 over white is 162.1, 167.2, 172.2.
+  CHECK(read(ChannelOrder::rgba) == Pixels{10, 20, 30, 255, 255, 255, 162, 167, 172, 1, 2, 3});
+  CHECK(read(ChannelOrder::bgra) == Pixels{30, 20, 10, 255, 255, 255, 172, 167, 162, 3, 2, 1});
+}
+
+TEST_CASE("A negative row stride reads a picture from below", "[image]") {
+  const std::vector<std::uint8_t> bytes{1, 2, 3, 4, 5, 6};
+  const Image image = to_rgb({.pixels = bytes.data() + 3, .width = 1, .height = 2, .row_stride = -3, .pixel_stride = 3});
+  CHECK(image == Image{1, 2, {4, 5, 6, 1, 2, 3}});
+}
+
+TEST_CASE("A view without pixels is refused", "[image]") {
+  const std::uint8_t pixel[3]{};
+  for (const ImageView& view : {ImageView{nullptr, 1, 1, 3, 3, ChannelOrder::rgb}, ImageView{pixel, 0, 1, 3, 3, ChannelOrder::rgb},
+                                ImageView{pixel, 1, -1, 3, 3, ChannelOrder::rgb}, ImageView{pixel, 1, 1, 3, 3, ChannelOrder{9}}}) {
+    const Error error = test::error_of([&] { static_cast<void>(to_rgb(view)); });
+    CHECK(error.code() == ErrorCode::bad_argument);
+  }
+}

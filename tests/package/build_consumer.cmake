@@ -1,0 +1,15 @@
+# Builds package/consumer against the library in the given WAY and runs it.
+function(run)
+  execute_process(COMMAND ${ARGN} COMMAND_ERROR_IS_FATAL ANY)
+endfunction()
+
+file(REMOVE_RECURSE "${BINARY}")
+if(WAY STREQUAL "find_package")
+  run(${CMAKE_COMMAND} --install "${LIBRARY_BUILD}" --prefix "${BINARY}/prefix")
+  set(where "-DCMAKE_PREFIX_PATH=${BINARY}/prefix")
+else()
+  set(where "-DQUERY2LABEL_SOURCE=${SOURCE}")
+endif()
+run(${CMAKE_COMMAND} -S "${CMAKE_CURRENT_LIST_DIR}/consumer" -B "${BINARY}/build" ${where})
+run(${CMAKE_COMMAND} --build "${BINARY}/build")
+run("${BINARY}/build/consumer")

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MIT
+#include <query2label/simd/reduce.hpp>
+
+#include <catch2/catch.hpp>
+
+#include <cmath>
+#include <cstddef>
+#include <limits>
+#include <type_traits>
+
+#include <query2label/simd/fma.hpp>
+
+using q2l::simd::DefaultArch;
+
+namespace {
+
+template <class T, class F>
+q2l::simd::Batch<T, DefaultArch> lanes_of(F value) {
+  using Batch = q2l::simd::Batch<T, DefaultArch>;
+  alignas(64) T lane[Batch::size];
+  for (std::size_t i = 0; i < Batch::size; ++i) lane[i] = value(i);
+  return Batch::load_aligned(lane);
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("The sum and the largest of lanes count every lane", "[simd]", float, double) {
+  using T = TestType;
+  constexpr std::size_t lanes = q2l::simd::Batch<T, DefaultArch>::size;
+  for (std::size_t special = 0; special < lanes; ++special) {
+    const auto batch =
+        lanes_of<T>([&](std::size_t i) { return i == special ? T(-1) : T(-2) - static_cast<T>(i); });
+    T expected = 0;
+    for (std::size_t i = 0; i < lanes; ++i) expected += batch.get(i);
+    CHECK((q2l::simd::sum<T, DefaultArch>(batch)) == expected);  // small integers: exact
+    CHECK((q2l::simd::max<T, DefaultArch>(batch)) == T(-1));
+  }
+}
+
+TEMPLATE_TEST_CASE("The sum of lanes adds halves, whatever the compiler prefers", "[simd]", float,
+                   double) {
+  using T = TestType;
+  constexpr std::size_t lanes = q2l::simd::Batch<T, DefaultArch>::size;
+  // Only in this order do the large numbers meet first and leave the small ones whole.
+  const T large = T(1) / std::numeric_limits<T>::epsilon() * 8;
+  const auto batch = lanes_of<T>([&](std::size_t i) {
+    return i == 0 ? large : i == lanes / 2 ? -large : T(1);
+  });
+  CHECK((q2l::simd::sum<T, DefaultArch>(batch)) == static_cast<T>(lanes - 2));
+}
+
+TEMPLATE_TEST_CASE("A fused multiply-add rounds once", "[simd]", float, double) {
+  using T = TestType;
+  using Batch = q2l::simd::Batch<T, DefaultArch>;
+  if constexpr (!q2l::simd::is_avx512<DefaultArch> &&
+                !std::is_base_of_v<xsimd::avx2, DefaultArch> &&
+                !std::is_base_of_v<xsimd::neon64, DefaultArch>) {
+    WARN("this instruction set has no fused multiply-add");
+  } else {
+    const T a = T(1) + std::numeric_limits<T>::epsilon();
+    const T rounded_square = a * a;
+    const Batch rest = q2l::simd::fma<T, DefaultArch>(Batch(a), Batch(a), Batch(-rounded_square));
+    CHECK(rest.get(0) == std::fma(a, a, -rounded_square));
+    CHECK(rest.get(0) != T(0));
+  }
+}
+
+TEST_CASE("The instruction set of this program runs on this processor", "[simd]") {
+  CHECK_NOTHROW(q2l::simd::require_cpu<DefaultArch>());
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT
+// The command line program: see README.md or `q2l --help`.
+#include <cstdio>
+#include <exception>
+#include <new>
+#include <string>
+
+#include "q2l/convert_command.hpp"
+#include "q2l/exit_code.hpp"
+#include "q2l/info_command.hpp"
+#include "q2l/interrupt.hpp"
+#include "q2l/options.hpp"
+#include "q2l/tag_command.hpp"
+#include "query2label/core/error.hpp"
+#include "query2label/version.hpp"
+
+#ifndef Q2L_DEFAULT_MODEL
+#define Q2L_DEFAULT_MODEL ""
+#endif
+
+namespace {
+
+using q2l::command::CommandLine;
+using q2l::command::ExitCode;
+
+std::string version_text() {
+  const auto& v = q2l::version;
+  return "q2l " + std::to_string(v.major) + "." + std::to_string(v.minor) + "." +
+         std::to_string(v.patch);
+}
+
+int fail(ExitCode code, const char* message) {
+  if (*message != '\0') std::fprintf(stderr, "q2l: %s\n", message);
+  return static_cast<int>(code);
+}
+
+int run(int count, char** arguments) {
+  const CommandLine line =
+      q2l::command::parse_command_line(count, arguments, Q2L_DEFAULT_MODEL, version_text());
+  switch (line.action) {
+    case CommandLine::Action::tag:
+      return q2l::command::run_tag(line.tag);
+    case CommandLine::Action::info:
+      q2l::command::run_info(line.info);
+      break;
+    case CommandLine::Action::convert:
+      q2l::command::run_convert(line.convert);
+      break;
+    case CommandLine::Action::print:
+      std::fputs(line.text.c_str(), stdout);
+      break;
+  }
+  if (std::fflush(stdout) != 0) return fail(ExitCode::output, "standard output: cannot write");
+  return static_cast<int>(ExitCode::done);
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  q2l::command::catch_signals();
+  try {
+    return run(count, arguments);
+  } catch (const q2l::command::Failure& failure) {
+    return fail(failure.code(), failure.what());
+  } catch (const q2l::Error& error) {
+    return fail(error.code() == q2l::ErrorCode::output_io ? ExitCode::output : ExitCode::model,
+                error.what());
+  } catch (const std::bad_alloc&) {
+    return fail(ExitCode::model, "not enough memory");
+  } catch (const std::exception& error) {
+    return fail(ExitCode::model, error.what());
+  }
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <list>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "q2l/options.hpp"
+#include "q2l/picture_source.hpp"
+#include "query2label/core/thread_pool.hpp"
+#include "query2label/model/model_file.hpp"
+#include "query2label/model/self_test.hpp"
+#include "query2label/tagger.hpp"
+#include "query2label/weights/safetensors_writer.hpp"
+
+namespace q2l::command {
+namespace detail {
+
+/// Tensors that checkpoints carry and models compute.
+inline bool is_derived(std::string_view name) {
+  return name == "backbone.1.pe" || name.ends_with(".num_batches_tracked") ||
+         name.ends_with(".relative_position_index") || name.ends_with(".attn_mask");
+}
+
+/// The keys of the reference's configuration that say what a model is, complete.
+inline nlohmann::json complete_document(const ModelFile& file) {
+  const ModelConfig& config = file.config;
+  const TransformerShape& shape = config.transformer;
+  nlohmann::json document = {{"img_size", config.image_size},
+                             {"hidden_dim", shape.width},
+                             {"dim_feedforward", shape.feed_forward},
+                             {"enc_layers", shape.encoder_layers},
+                             {"dec_layers", shape.decoder_layers},
+                             {"nheads", shape.heads},
+                             {"num_class", shape.labels},
+                             {"pre_norm", shape.pre_norm},
+                             {"keep_first_self_attn_dec", shape.keep_first_self_attention},
+                             {"keep_other_self_attn_dec", shape.keep_other_self_attention},
+                             {"keep_input_proj", config.input_projection},
+                             {"position_embedding", "sine"},
+                             {"mean", config.normalization.mean},
+                             {"std", config.normalization.std}};
+  const bool named = std::ranges::any_of(named_backbones, [&](const NamedBackbone& known) {
+    return known.name == config.backbone_name;
+  });
+  if (named) document["backbone"] = config.backbone_name;
+  if (file.document.contains("backbone_arch"))
+    document["backbone_arch"] = file.document["backbone_arch"];
+  return document;
+}
+
+/// An input of the model's own resolution and what the model answers to it, as metadata.
+inline std::string make_self_test(const Query2Label<>& model) {
+  const std::size_t side = model.config().image_size;
+  SelfTest test{.seed = 1, .height = side, .width = side, .logits = {}};
+  ThreadPool pool(std::max(1u, std::thread::hardware_concurrency()));
+  const nlohmann::json document = {{"seed", test.seed},
+                                   {"shape", {1, 3, side, side}},
+                                   {"offset", test.offset},
+                                   {"scale", test.scale},
+                                   {"logits", self_test_answer(model, test, pool, pool.threads())}};
+  return document.dump();
+}
+
+/// A tensor's elements in row-major order: the file's own bytes where they lie so, else as f32 in
+/// `made`.
+inline TensorBytes bytes_of(const TensorEntry& entry, std::list<std::vector<float>>& made) {
+  const std::vector<std::uint64_t> packed = row_major_strides(entry.shape);
+  bool in_order = true;
+  for (std::size_t d = 0; d < packed.size(); ++d)
+    in_order = in_order && (entry.shape[d] <= 1 || entry.strides[d] == packed[d]);
+  if (in_order) {
+    const std::size_t size = size_of(entry.dtype);
+    return {entry.name, entry.dtype, entry.shape,
+            entry.storage.subspan(static_cast<std::size_t>(entry.storage_offset) * size,
+                                  static_cast<std::size_t>(entry.element_count()) * size)};
+  }
+  made.push_back(entry.read<float>());
+  return {entry.name, Dtype::f32, entry.shape, std::as_bytes(std::span(made.back()))};
+}
+
+}  // namespace detail
+
+/// Writes the model as one safetensors file that needs nothing beside it: configuration, labels,
+/// thresholds, and an input with the model's answer. Elements keep their type. The model is loaded
+/// first, so that a damaged one is never written on.
+inline void run_convert(const ConvertOptions& options) {
+  const auto from = identity_of(options.model.model);
+  if (from && from == identity_of(options.output))
+    throw Failure(ExitCode::usage, options.output + ": is the model to convert");
+  const Tagger tagger = Tagger::load(options.model.model, {.config_path = options.model.config,
+                                                           .labels_path = options.model.labels,
+                                                           .self_test = true});
+  const ModelFile file = open_model_file(options.model.model, options.model.config);
+
+  std::map<std::string, std::string> metadata = {
+      {"format", "query2label"},
+      {"config", detail::complete_document(file).dump()},
+      {"self_test", detail::make_self_test(tagger.model())}};
+  if (!file.labels.empty() || !options.model.labels.empty())
+    metadata["labels"] = nlohmann::json(tagger.labels().names()).dump();
+  if (!file.thresholds.empty()) metadata["thresholds"] = nlohmann::json(file.thresholds).dump();
+
+  std::list<std::vector<float>> made;
+  std::vector<TensorBytes> tensors;
+  for (const std::string& name : file.weights.names())
+    if (!detail::is_derived(name)) {
+      tensors.push_back(detail::bytes_of(file.weights.entry(name), made));
+      tensors.back().name = name;
+    }
+  write_safetensors(options.output, tensors, metadata);
+}
+
+}  // namespace q2l::command

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <signal.h>
+
+#include <atomic>
+
+namespace q2l::command {
+
+/// The first of SIGINT, SIGTERM and SIGHUP that arrived, 0 before.
+inline std::atomic<int> received_signal{0};
+static_assert(std::atomic<int>::is_always_lock_free);  // a handler may write it
+
+inline bool interrupted() noexcept { return received_signal.load(std::memory_order_relaxed) != 0; }
+
+/// From here on the first such signal lets the run finish its batch; the second ends the program at
+/// once. A signal that the parent had ignored (nohup) stays ignored. Writing to a closed pipe
+/// becomes an error instead of a signal.
+inline void catch_signals() {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    struct sigaction action {};
+    if (::sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN) continue;
+    action = {};
+    action.sa_handler = [](int number) {
+      received_signal.store(number, std::memory_order_relaxed);
+    };
+    action.sa_flags = static_cast<int>(SA_RESETHAND);
+    ::sigemptyset(&action.sa_mask);
+    ::sigaction(signal, &action, nullptr);
+  }
+  ::signal(SIGPIPE, SIG_IGN);
+}
+
+}  // namespace q2l::command

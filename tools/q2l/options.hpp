@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "q2l/exit_code.hpp"
+#include "q2l/record.hpp"
+
+#if defined(__GNUC__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+#pragma GCC diagnostic ignored "-Wshadow"
+#endif
+#include <CLI/CLI.hpp>
+#if defined(__GNUC__)
+#pragma GCC diagnostic pop
+#endif
+
+namespace q2l::command {
+
+/// Which model, for every subcommand.
+struct ModelOptions {
+  std::string model;
+  std::string config;  ///< empty: beside the model or inside it
+  std::string labels;  ///< empty: the model's own
+};
+
+struct TagOptions {
+  ModelOptions model;
+  std::vector<std::string> paths;
+  std::optional<float> threshold;
+  std::optional<std::size_t> best;
+  std::size_t threads = std::max(1u, std::thread::hardware_concurrency());
+  std::size_t batch = 1;
+  Format format = Format::text;
+  bool all_scores = false;
+  bool orient = true;
+  std::string heat_maps;  ///< empty: none
+  std::string output;     ///< empty: standard output
+  bool resume = false;
+};
+
+struct ConvertOptions {
+  ModelOptions model;
+  std::string output;
+};
+
+/// The subcommand to run and what it was given; `text` is to be printed instead if it is not empty.
+struct CommandLine {
+  enum class Action { print, tag, info, convert };
+  Action action = Action::print;
+  std::string text;
+  TagOptions tag;
+  ModelOptions info;
+  ConvertOptions convert;
+};
+
+namespace detail {
+
+constexpr std::size_t most_threads = 1024;
+constexpr std::size_t largest_batch = 1024;
+constexpr std::size_t most_labels = 1'000'000;
+
+inline void add_model_options(CLI::App& app, ModelOptions& options) {
+  app.add_option("--config", options.config, "configuration of a checkpoint (default: beside it)")
+      ->type_name("JSON");
+  app.add_option("--labels", options.labels,
+                 "names of the labels, one a line, or id,name in a .csv")
+      ->type_name("FILE");
+}
+
+inline void add_tag_options(CLI::App& app, TagOptions& options, const std::string& default_model) {
+  const auto from_one_to = [](std::size_t most) {
+    return CLI::Range(std::size_t{1}, most).description("");
+  };
+  options.model.model = default_model;
+  auto* model =
+      app.add_option("--model", options.model.model, "model file or checkpoint")->type_name("FILE");
+  if (default_model.empty()) model->required();
+  add_model_options(app, options.model);
+  app.add_option("--threshold", options.threshold,
+                 "least score of a tag (default: the model's, else 0.5)")
+      ->check([](const std::string& text) {
+        float value = 0;
+        return CLI::detail::lexical_cast(text, value) && value >= 0 && value <= 1
+                   ? ""
+                   : "must lie in 0..1";
+      })
+      ->type_name("0..1");
+  app.add_option(
+         "--top-k", options.best,
+         "the K best labels whatever their scores; with --threshold, those of them that reach it")
+      ->check(from_one_to(most_labels))
+      ->type_name("K");
+  app.add_option("--threads", options.threads, "threads (default: all)")
+      ->check(from_one_to(most_threads))
+      ->type_name("N");
+  app.add_option("--batch", options.batch, "pictures at a time (default 1)")
+      ->check(from_one_to(largest_batch))
+      ->type_name("N");
+  static const std::map<std::string, Format> formats = {
+      {"text", Format::text}, {"jsonl", Format::jsonl}, {"csv", Format::csv}};
+  app.add_option_function<std::string>(
+         "--format", [&options](const std::string& name) { options.format = formats.at(name); },
+         "text, jsonl or csv (default text)")
+      ->check(CLI::IsMember(&formats).description(""))
+      ->type_name("FORMAT");
+  app.add_option_function<std::string>(
+         "--scores", [&options](const std::string&) { options.all_scores = true; },
+         "all: write every label's score")
+      ->check(CLI::IsMember({"all"}).description(""))
+      ->type_name("all");
+  app.add_flag_callback(
+      "--no-orient", [&options] { options.orient = false; },
+      "ignore EXIF orientation, as the reference does");
+  app.add_option("--heat-maps", options.heat_maps,
+                 "write where each tag was seen, as PNG, into this folder")
+      ->type_name("DIR");
+  app.add_option("--output", options.output, "file for the results (default: standard output)")
+      ->type_name("FILE");
+  app.add_flag("--resume", options.resume, "go on with an --output that an interrupted run left");
+  app.add_option("PATH", options.paths,
+                 "pictures, folders, or - for a list on standard input; all behind -- are paths");
+}
+
+inline void require_consistent(const TagOptions& options) {
+  if (options.paths.empty()) throw Failure(ExitCode::usage, "PATH is required");
+  if (!options.resume) return;
+  if (options.output.empty()) throw Failure(ExitCode::usage, "--resume needs --output");
+  if (options.format == Format::text)
+    throw Failure(ExitCode::usage, "--resume needs --format jsonl or csv");
+}
+
+}  // namespace detail
+
+/// Reads the command line. `default_model` may be empty: then --model is required. Throws a Failure
+/// with one line for what cannot be understood.
+inline CommandLine parse_command_line(int count, const char* const* arguments,
+                                      const std::string& default_model,
+                                      const std::string& version) {
+  CommandLine line;
+  CLI::App app("q2l: which labels apply to a picture, by Query2Label models", "q2l");
+  app.set_version_flag("--version", version);
+  app.require_subcommand(1);
+
+  CLI::App* tag = app.add_subcommand("tag", "tag pictures");
+  detail::add_tag_options(*tag, line.tag, default_model);
+
+  CLI::App* info = app.add_subcommand("info", "describe a model");
+  auto* described = info->add_option("MODEL", line.info.model, "model file or checkpoint");
+  if (default_model.empty()) described->required();
+  line.info.model = default_model;
+  detail::add_model_options(*info, line.info);
+
+  CLI::App* convert =
+      app.add_subcommand("convert", "turn a checkpoint into one self-contained model file");
+  convert->add_option("IN", line.convert.model.model, "checkpoint or model file")->required();
+  convert->add_option("OUT", line.convert.output, "safetensors file to write")->required();
+  detail::add_model_options(*convert, line.convert.model);
+
+  // CLI11 hands what follows "--" back to the program once a subcommand has its least number of
+  // paths.
+  const auto end = arguments + count;
+  const auto rest = count > 1 && arguments[1] == std::string_view("tag")
+                        ? std::find(arguments, end, std::string_view("--"))
+                        : end;
+  try {
+    app.parse(static_cast<int>(rest - arguments), arguments);
+    if (rest != end) line.tag.paths.insert(line.tag.paths.end(), rest + 1, end);
+  } catch (const CLI::CallForHelp&) {
+    line.text = app.help();
+    for (const CLI::App* chosen : {tag, info, convert})
+      if (chosen->parsed() || chosen->get_help_ptr()->count() > 0) line.text = chosen->help("q2l");
+    return line;
+  } catch (const CLI::CallForVersion&) {
+    line.text = version + "\n";
+    return line;
+  } catch (const CLI::ParseError& error) {
+    throw Failure(ExitCode::usage, printable(error.what()));
+  }
+  if (tag->parsed()) {
+    detail::require_consistent(line.tag);
+    line.action = CommandLine::Action::tag;
+  } else {
+    line.action = info->parsed() ? CommandLine::Action::info : CommandLine::Action::convert;
+  }
+  return line;
+}
+
+}  // namespace q2l::command

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <unordered_set>
+#include <vector>
+
+#include "q2l/escape.hpp"
+#include "q2l/exit_code.hpp"
+#include "q2l/record.hpp"
+#include "q2l/result_output.hpp"
+#include "query2label/core/error.hpp"
+#include "query2label/labels/label_file.hpp"
+#include "query2label/weights/json_document.hpp"
+
+namespace q2l::command {
+
+/// What an interrupted run left behind.
+struct FinishedWork {
+  std::unordered_set<std::string> paths;  ///< pictures that have a line, tagged or failed
+  std::vector<std::size_t>
+      foreign_lines;           ///< numbers of lines that are no records; they stay as they are
+  std::size_t torn_bytes = 0;  ///< cut from the end, where a line was not complete
+  bool heading = false;        ///< whether the heading stands already
+};
+
+/// The path that a line of jsonl (without its LF) is about; nothing if it is no record.
+inline std::optional<std::string> path_of_json(std::string_view line) try {
+  const nlohmann::json record = parse_json(line, "");
+  if (!record.is_object() || !record.contains("path") || !record["path"].is_string())
+    return std::nullopt;
+  if (!record.contains("tags") && !record.contains("error")) return std::nullopt;
+  if (!record.contains("path_bytes")) return record["path"].get<std::string>();
+  if (!record["path_bytes"].is_string()) return std::nullopt;
+  return from_hex(record["path_bytes"].get<std::string>());
+} catch (const Error&) {
+  return std::nullopt;
+}
+
+/// The path that a line of csv (without its LF) is about; nothing if it has not `columns` fields.
+inline std::optional<std::string> path_of_csv(std::string_view line, std::size_t columns) try {
+  const std::vector<std::string> fields = q2l::detail::split_csv(line, {});
+  if (fields.size() != columns || fields[0].empty()) return std::nullopt;
+  return unescape_line(fields[0]);
+} catch (const Error&) {
+  return std::nullopt;
+}
+
+/// Reads the records that `output` holds and cuts a torn last line off. Throws a Failure if the
+/// file's heading has other columns than this run would write, or if it cannot be read.
+inline FinishedWork resume_work(ResultOutput& output, const RecordLines& lines) {
+  FinishedWork work;
+  std::string heading = lines.heading();
+  const bool has_heading = !heading.empty();
+  if (has_heading) heading.pop_back();
+  const std::size_t columns = has_heading ? q2l::detail::split_csv(heading, {}).size() : 0;
+
+  std::size_t number = 0;
+  const auto take = [&](std::string_view line) {
+    ++number;
+    if (number == 1 && has_heading) {
+      if (line != heading)
+        throw Failure(
+            ExitCode::usage,
+            output.name() + ": has other columns than this run would write; it cannot be resumed");
+      work.heading = true;
+      return;
+    }
+    auto path = has_heading ? path_of_csv(line, columns) : path_of_json(line);
+    if (path)
+      work.paths.insert(std::move(*path));
+    else
+      work.foreign_lines.push_back(number);
+  };
+
+  std::string pending;  // from the end of the last complete line
+  std::vector<char> block(std::size_t{1} << 20);
+  off_t at = 0;
+  while (at < output.size()) {
+    const ssize_t count = ::pread(output.descriptor(), block.data(), block.size(), at);
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0)
+      throw Failure(ExitCode::output, output.name() + ": cannot read: " +
+                                          std::generic_category().message(count < 0 ? errno : EIO));
+    at += count;
+    pending.append(block.data(), static_cast<std::size_t>(count));
+    std::size_t begin = 0;
+    for (std::size_t end; (end = pending.find('\n', begin)) != std::string::npos; begin = end + 1)
+      take(std::string_view(pending).substr(begin, end - begin));
+    pending.erase(0, begin);
+  }
+  work.torn_bytes = pending.size();
+  if (work.torn_bytes > 0) output.cut_to(at - static_cast<off_t>(work.torn_bytes));
+  return work;
+}
+
+}  // namespace q2l::command

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdio>
+#include <functional>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "q2l/heat_map_files.hpp"
+#include "q2l/interrupt.hpp"
+#include "q2l/options.hpp"
+#include "q2l/path_list.hpp"
+#include "q2l/picture_source.hpp"
+#include "q2l/progress.hpp"
+#include "q2l/record.hpp"
+#include "q2l/result_output.hpp"
+#include "q2l/resume.hpp"
+#include "q2l/tag_loop.hpp"
+#include "query2label/image/heat_map.hpp"
+#include "query2label/image/png_encode.hpp"
+#include "query2label/image/read_image.hpp"
+#include "query2label/labels/ranking.hpp"
+#include "query2label/tagger.hpp"
+
+namespace q2l::command {
+namespace detail {
+
+/// Goes through the arguments; "-" stands for the paths on standard input.
+inline PictureSource::NextPath paths_of(const std::vector<std::string>& arguments) {
+  return [&arguments, at = std::size_t{0},
+          list = std::optional<PathList>()]() mutable -> std::optional<std::string> {
+    while (true) {
+      if (list) {
+        if (auto path = list->next()) return path;
+        list.reset();
+      }
+      if (at == arguments.size()) return std::nullopt;
+      const std::string& argument = arguments[at++];
+      if (argument != "-") return argument;
+      list.emplace(STDIN_FILENO, interrupted);
+    }
+  };
+}
+
+/// The number of pictures, for the progress line; nothing if it is not shown or cannot be known
+/// beforehand.
+inline std::optional<std::size_t> count_pictures(const TagOptions& options,
+                                                 const std::set<FileIdentity>& excluded) {
+  if (std::ranges::find(options.paths, "-") != options.paths.end()) return std::nullopt;
+  PictureSource source(paths_of(options.paths), excluded);
+  std::size_t count = 0;
+  while (!interrupted() && source.next()) ++count;
+  return count;
+}
+
+/// The labels that are tags, as the options ask. `own_thresholds` are the model's, one or one a
+/// label.
+inline std::vector<RankedLabel> rank(std::span<const float> scores, const TagOptions& options,
+                                     std::span<const float> own_thresholds) {
+  if (options.best && !options.threshold) return best_labels(scores, *options.best);
+  const std::span<const float> thresholds =
+      options.threshold ? std::span<const float>(&*options.threshold, 1) : own_thresholds;
+  return options.best ? best_labels_above(scores, *options.best, thresholds)
+                      : labels_above(scores, thresholds);
+}
+
+/// Writes a picture for each tag, the label's attention over `image`, to the file that `path_for`
+/// names.
+template <class PathFor>
+void write_heat_maps(const Tagger& tagger, const Image& image, std::span<const RankedLabel> tags,
+                     PathFor&& path_for) {
+  std::vector<std::size_t> labels;
+  for (const RankedLabel& tag : tags) labels.push_back(tag.label);
+  const std::vector<AttentionMap> maps = tagger.attention(image, labels);
+  for (std::size_t i = 0; i < tags.size(); ++i) {
+    const std::string& label = tagger.labels()[tags[i].label];
+    write_png(path_for(label),
+              draw_heat_map(image, maps[i].values, static_cast<int>(maps[i].height),
+                            static_cast<int>(maps[i].width), label, tags[i].score));
+  }
+}
+
+inline void say(const std::string& line) { std::fprintf(stderr, "q2l: %s\n", line.c_str()); }
+
+inline void report_resumed(const FinishedWork& work, const std::string& output) {
+  if (work.torn_bytes > 0)
+    say(output + ": cut off an incomplete last line of " + std::to_string(work.torn_bytes) +
+        " bytes");
+  for (const std::size_t line : work.foreign_lines)
+    say(output + ": line " + std::to_string(line) + " is not a record; it stays as it is");
+}
+
+}  // namespace detail
+
+/// Tags pictures as the options say and returns the exit status.
+inline int run_tag(const TagOptions& options) {
+  const Tagger tagger = Tagger::load(options.model.model, {.config_path = options.model.config,
+                                                           .labels_path = options.model.labels,
+                                                           .threads = options.threads});
+  std::set<FileIdentity> excluded;
+  const auto exclude = [&](const std::string& path) {
+    if (const auto identity = identity_of(path)) excluded.insert(*identity);
+  };
+  if (!options.output.empty()) exclude(options.output);
+  for (const std::string& path : options.paths)
+    if (const auto identity = identity_of(path); identity && excluded.contains(*identity))
+      throw Failure(ExitCode::usage, path + ": is the --output as well");
+
+  const RecordLines lines(options.format, tagger.labels(), options.all_scores);
+  ResultOutput output =
+      options.output.empty() ? ResultOutput() : ResultOutput(options.output, options.resume);
+  if (!options.output.empty()) exclude(options.output);
+  std::optional<HeatMapFiles> heat_maps;
+  if (!options.heat_maps.empty()) exclude(heat_maps.emplace(options.heat_maps).folder());
+
+  FinishedWork finished;
+  if (options.resume) finished = resume_work(output, lines);
+  detail::report_resumed(finished, output.name());
+  if (!finished.heading) output.write(lines.heading());
+
+  const bool on_terminal = ::isatty(STDERR_FILENO) == 1;
+  Progress progress(on_terminal,
+                    on_terminal ? detail::count_pictures(options, excluded) : std::nullopt);
+  TagSteps steps{.read =
+                     [&](const std::string& path) {
+                       return read_image(path, {.apply_orientation = options.orient});
+                     },
+                 .score = [&](std::span<const Image> images) { return tagger.scores(images); },
+                 .rank =
+                     [&](std::span<const float> scores) {
+                       return detail::rank(scores, options, tagger.thresholds());
+                     },
+                 .illustrate = {},
+                 .report = detail::say,
+                 .stopped = interrupted};
+  if (heat_maps)
+    steps.illustrate = [&](const Image& image, const FoundPicture& picture,
+                           std::span<const RankedLabel> tags) {
+      detail::write_heat_maps(tagger, image, tags, [&](std::string_view label) {
+        return heat_maps->path_for(picture, label);
+      });
+    };
+  PictureSource source(detail::paths_of(options.paths), excluded);
+  const TagSummary summary =
+      TagLoop(std::move(steps), options.batch, lines, output, progress).run(source, finished.paths);
+  progress.hide();
+  output.finish();
+
+  const std::size_t seen = summary.tagged + summary.failed;
+  if (interrupted()) {
+    detail::say("stopped after " + std::to_string(seen) + " pictures");
+    constexpr int shell_signal_base = 128;
+    return shell_signal_base + received_signal;
+  }
+  if (seen + summary.skipped == 0) detail::say("no pictures found");
+  if (summary.failed > 0)
+    detail::say(std::to_string(summary.failed) + " of " + std::to_string(seen) +
+                " pictures failed");
+  return static_cast<int>(summary.failed > 0 ? ExitCode::some_failed : ExitCode::done);
+}
+
+}  // namespace q2l::command

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <functional>
+#include <future>
+#include <new>
+#include <optional>
+#include <span>
+#include <string>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "q2l/picture_source.hpp"
+#include "q2l/progress.hpp"
+#include "q2l/record.hpp"
+#include "q2l/result_output.hpp"
+#include "query2label/core/error.hpp"
+#include "query2label/image/image.hpp"
+#include "query2label/labels/ranking.hpp"
+
+namespace q2l::command {
+
+/// What the loop needs from elsewhere.
+struct TagSteps {
+  std::function<Image(const std::string& path)> read;
+  /// Scores [images][K]; the same for an image whatever stands beside it.
+  std::function<std::vector<std::vector<float>>(std::span<const Image>)> score;
+  std::function<std::vector<RankedLabel>(std::span<const float> scores)> rank;
+  /// What else is made of a tagged picture; may be empty.
+  std::function<void(const Image&, const FoundPicture&, std::span<const RankedLabel>)> illustrate;
+  /// Tells the user, in one line, why a picture failed.
+  std::function<void(const std::string&)> report;
+  std::function<bool()> stopped;
+};
+
+struct TagSummary {
+  std::size_t tagged = 0;
+  std::size_t failed = 0;
+  std::size_t skipped = 0;  ///< finished by an earlier run
+};
+
+/// Tags the pictures of a source in its order, a batch at a time, and reads the next batch
+/// meanwhile. A picture that fails costs one record and one message; the run goes on. `Failure`s,
+/// of the output for example, end it.
+class TagLoop {
+ public:
+  TagLoop(TagSteps steps, std::size_t batch, const RecordLines& lines, ResultOutput& output,
+          Progress& progress)
+      : steps_(std::move(steps)),
+        batch_(batch),
+        lines_(lines),
+        output_(output),
+        progress_(progress) {}
+
+  TagSummary run(PictureSource& source, const std::unordered_set<std::string>& finished) {
+    const auto read_ahead = [&] {
+      return std::async(std::launch::async, [&] { return read_batch(source, finished); });
+    };
+    Batch batch = read_batch(source, finished);
+    while (!batch.entries.empty() && !steps_.stopped()) {
+      std::future<Batch> next = read_ahead();
+      write(batch);
+      batch = next.get();
+    }
+    summary_.skipped += batch.skipped;
+    return summary_;
+  }
+
+ private:
+  struct Entry {
+    FoundPicture found;
+    int width = 0;
+    int height = 0;
+    std::optional<std::size_t> image{};  ///< its place among the images, if it could be read
+  };
+  struct Batch {
+    std::vector<Entry> entries;
+    std::vector<Image> images;
+    std::size_t skipped = 0;
+  };
+
+  Batch read_batch(PictureSource& source, const std::unordered_set<std::string>& finished) const {
+    constexpr std::size_t most_entries = 256;  // bounds what waits when nothing can be read
+    Batch batch;
+    while (batch.images.size() < batch_ && batch.entries.size() < most_entries &&
+           !steps_.stopped()) {
+      std::optional<FoundPicture> found = source.next();
+      if (!found) break;
+      if (finished.contains(found->path)) {
+        ++batch.skipped;
+        continue;
+      }
+      Entry entry{std::move(*found)};
+      if (!entry.found.error) {
+        try {
+          Image image = steps_.read(entry.found.path);
+          entry.width = image.width;
+          entry.height = image.height;
+          entry.image = batch.images.size();
+          batch.images.push_back(std::move(image));
+        } catch (const Error& error) {
+          entry.found.error = error;
+        }
+      }
+      batch.entries.push_back(std::move(entry));
+    }
+    return batch;
+  }
+
+  void write(Batch& batch) {
+    summary_.skipped += batch.skipped;
+    std::vector<std::vector<float>> scores = score(batch);
+    for (Entry& entry : batch.entries) {
+      std::string line;
+      try {
+        if (entry.found.error) throw *entry.found.error;
+        const Image& image = batch.images[*entry.image];
+        const std::vector<float> own =
+            scores.empty() ? score_alone(image, entry.found.path) : scores[*entry.image];
+        Record record{entry.found.path, entry.width, entry.height, steps_.rank(own), own};
+        if (steps_.illustrate) steps_.illustrate(image, entry.found, record.tags);
+        line = lines_.result(record);
+        ++summary_.tagged;
+      } catch (const Error& error) {
+        progress_.hide();
+        steps_.report(error.in_file(entry.found.path).what());
+        line = lines_.failure(entry.found.path, error);
+        ++summary_.failed;
+      }
+      progress_.hide();
+      output_.write(line);
+      progress_.show(summary_.skipped + summary_.tagged + summary_.failed, summary_.failed);
+    }
+  }
+
+  /// Scores of all images at once; none if that fails, so that each can be tried alone.
+  std::vector<std::vector<float>> score(const Batch& batch) const {
+    if (batch.images.empty()) return {};
+    try {
+      return steps_.score(batch.images);
+    } catch (const Error&) {
+    } catch (const std::bad_alloc&) {
+    }
+    return {};
+  }
+
+  std::vector<float> score_alone(const Image& image, const std::string& path) const {
+    try {
+      return steps_.score(std::span(&image, 1)).at(0);
+    } catch (const std::bad_alloc&) {
+      throw Error(ErrorCode::out_of_memory, "no memory to tag the picture", {.path = path});
+    }
+  }
+
+  TagSteps steps_;
+  std::size_t batch_;
+  const RecordLines& lines_;
+  ResultOutput& output_;
+  Progress& progress_;
+  TagSummary summary_;
+};
+
+}  // namespace q2l::command

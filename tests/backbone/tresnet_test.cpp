@@ -200,7 +200,7 @@ TEST_CASE("A TResNet names the tensors that do not fit its shape", "[backbone]")
   };
   const Error missing = error_with({{1, 3, 1, 2}, mixed.width, mixed.bottleneck});
   CHECK(missing.code() == ErrorCode::missing_tensor);
-  CHECK(missing.place().subject == "backbone.0.body.body.layer2.2.conv1.0.weight");
+  CHECK(missing.place().subject == "backbone.0.body.body.layer2.2.conv1.1.weight");
   const Error unexpected = error_with({{1, 2, 1, 1}, mixed.width, mixed.bottleneck});
   CHECK(unexpected.code() == ErrorCode::unexpected_tensor);
   CHECK(unexpected.place().subject == "backbone.0.body.body.layer4.1.conv1.0.weight");

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "q2l/tag_loop.hpp"
 
+#include <atomic>
 #include <catch2/catch.hpp>
+#include <chrono>
 #include <new>
+#include <optional>
 #include <string>
+#include <thread>
 #include <unordered_set>
 #include <vector>
 
@@ -45,7 +49,8 @@ struct Run {
         .rank = [](std::span<const float> scores) { return q2l::labels_above(scores, 0.5f); },
         .illustrate = {},
         .report = [this](const std::string& line) { messages.push_back(line); },
-        .stopped = [this] { return static_cast<int>(batches.size()) >= stop_after; }};
+        .stopped = [this] { return static_cast<int>(batches.size()) >= stop_after; },
+        .stop = [] {}};
     summary = TagLoop(steps, batch, lines, output, progress).run(source, finished);
     output.finish();
     return content_of(folder / "out");
@@ -126,6 +131,35 @@ TEST_CASE("When stopped, the batch at work is finished and no other begun", "[co
   Run run{{"9", "3", "12", "8", "1"}};
   run.stop_after = 1;
   CHECK(run() == tagged(9) + tagged(3));
+}
+
+TEST_CASE("A failing output ends a run whose list of paths is still open", "[command]") {
+  const RecordLines lines(Format::jsonl, q2l::LabelSet({"cat"}), false);
+  ResultOutput output("/dev/full", false);
+  Progress progress(false, {});
+  std::atomic<bool> stopped{false};
+  int given = 0;
+  PictureSource source(
+      [&]() -> std::optional<std::string> {
+        if (given++ == 0) return "picture";
+        while (!stopped) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        return std::nullopt;
+      },
+      {});
+  TagSteps steps{
+      .read =
+          [](const std::string&) {
+            return Image{1, 1, {0, 0, 0}};
+          },
+      .score = [](std::span<const Image>) { return std::vector<std::vector<float>>{{0.5f}}; },
+      .rank = [](std::span<const float> scores) { return q2l::best_labels(scores, 1); },
+      .illustrate = {},
+      .report = [](const std::string&) {},
+      .stopped = [&] { return stopped.load(); },
+      .stop = [&] { stopped = true; }};
+  TagLoop loop(steps, 1, lines, output, progress);
+  CHECK_THROWS_AS(loop.run(source, {}), Failure);
+  CHECK(stopped);
 }
 
 TEST_CASE("The progress line tells how far a run is", "[command]") {

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/core/crc32.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cstddef>
 #include <cstdint>
+#include <query2label/core/crc32.hpp>
 #include <string_view>
 #include <vector>
 
@@ -33,8 +31,9 @@ TEST_CASE("CRC-32 gives the standard's check value and zero for nothing", "[core
   CHECK(q2l::crc32({}) == 0u);
 }
 
-TEST_CASE("CRC-32 agrees with the bit-by-bit definition for every length up to 67, and can be continued",
-          "[core]") {
+TEST_CASE(
+    "CRC-32 agrees with the bit-by-bit definition for every length up to 67, and can be continued",
+    "[core]") {
   std::vector<std::byte> bytes;
   for (unsigned length = 0; length <= 67; ++length) {
     CAPTURE(length);

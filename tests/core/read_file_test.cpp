@@ -4,7 +4,7 @@
 #include <catch2/catch.hpp>
 #include <string>
 
-#include "query2label/core/write_file.hpp"
+#include "query2label/core/output_file.hpp"
 #include "support/error_of.hpp"
 #include "support/temporary_folder.hpp"
 
@@ -28,21 +28,20 @@ TEST_CASE("A file over the limit is refused before it is read", "[core]") {
   CHECK(error.place().actual == "5");
 }
 
-TEST_CASE("What is not a regular file is named", "[core]") {
+TEST_CASE("What is not a regular file is refused at once", "[core]") {
   const test::TemporaryFolder folder;
   const Error directory = test::error_of([&] { static_cast<void>(read_file(folder.path(), 10)); });
   CHECK(directory.code() == ErrorCode::not_regular_file);
-  CHECK(directory.place().actual == "a directory");
   const Error device = test::error_of([&] { static_cast<void>(read_file("/dev/null", 10)); });
   CHECK(device.code() == ErrorCode::not_regular_file);
-  CHECK(device.place().actual == "a character device");
   const Error absent = test::error_of([&] { static_cast<void>(read_file(folder / "absent", 10)); });
   CHECK(absent.code() == ErrorCode::io);
   CHECK(absent.detail() == "cannot open: No such file or directory");
 }
 
 TEST_CASE("A file that is shorter than it says is reported as changed", "[core]") {
-  // The kernel states a size of one page for this file but gives fewer bytes.
-  const Error error = test::error_of([] { static_cast<void>(read_file("/sys/kernel/mm/transparent_hugepage/enabled", 1 << 20)); });
+  // The kernel states a size of one page for this file but gives a few bytes.
+  const Error error = test::error_of(
+      [] { static_cast<void>(read_file("/sys/devices/system/cpu/online", 1 << 20)); });
   CHECK(error.code() == ErrorCode::file_changed);
 }

@@ -26,24 +26,26 @@ Bytes with_field(Bytes file, std::size_t at, std::size_t count, std::uint64_t va
 
 TEST_CASE("A BMP's header must be of a known kind", "[image][hostile]") {
   const Bytes file = image_fixture("rgb24.bmp");
-  const auto check = [&](std::size_t at, std::size_t count, std::uint64_t value, ErrorCode code, std::size_t offset) {
+  const auto check = [&](std::size_t at, std::size_t count, std::uint64_t value, ErrorCode code,
+                         std::size_t offset) {
     CAPTURE(at, value);
     const Error error = decode_error(with_field(file, at, count, value));
     CHECK(error.code() == code);
     CHECK(error.place().offset == offset);
   };
-  check(10, 4, 0, ErrorCode::bad_image, 10);                    // pixels inside the header
+  check(10, 4, 0, ErrorCode::bad_image, 10);  // pixels inside the header
   check(10, 4, 0xFFFFFFFF, ErrorCode::image_truncated, file.size());
-  check(14, 4, 41, ErrorCode::image_unsupported, 14);           // header size
-  check(14, 4, 64, ErrorCode::image_unsupported, 14);           // OS/2 2
-  check(26, 2, 0, ErrorCode::bad_image, 26);                    // planes
-  check(28, 2, 2, ErrorCode::image_unsupported, 28);            // bits
+  check(14, 4, 41, ErrorCode::image_unsupported, 14);  // header size
+  check(14, 4, 64, ErrorCode::image_unsupported, 14);  // OS/2 2
+  check(26, 2, 0, ErrorCode::bad_image, 26);           // planes
+  check(28, 2, 2, ErrorCode::image_unsupported, 28);   // bits
   check(28, 2, 0, ErrorCode::image_unsupported, 28);
   for (const unsigned compression : {1u, 2u, 4u, 5u, 6u, 0xFFFFFFFFu})
     check(30, 4, compression, ErrorCode::image_unsupported, 30);
-  check(30, 4, 3, ErrorCode::bad_image, 28);                    // masks for 24 bit
+  check(30, 4, 3, ErrorCode::bad_image, 28);  // masks for 24 bit
   CHECK(decode_error(image_fixture("run_length.bmp")).detail() == "a compressed BMP");
-  CHECK(decode_error(with_field(image_fixture("rgb24_os2.bmp"), 24, 2, 8)).detail() == "an OS/2 palette");
+  CHECK(decode_error(with_field(image_fixture("rgb24_os2.bmp"), 24, 2, 8)).detail() ==
+        "an OS/2 palette");
 }
 
 TEST_CASE("A BMP's size is judged by its header alone", "[image][hostile]") {
@@ -98,5 +100,6 @@ TEST_CASE("A cut BMP can be accepted; what is missing is black", "[image][hostil
   const Image part = decode_image(cut, {.allow_truncated = true});
   const auto shown = static_cast<std::ptrdiff_t>(rows * 23 * 3);
   CHECK(std::equal(part.rgb.begin(), part.rgb.begin() + shown, whole.rgb.begin()));
-  CHECK(std::all_of(part.rgb.begin() + shown, part.rgb.end(), [](std::uint8_t value) { return value == 0; }));
+  CHECK(std::all_of(part.rgb.begin() + shown, part.rgb.end(),
+                    [](std::uint8_t value) { return value == 0; }));
 }

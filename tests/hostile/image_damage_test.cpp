@@ -37,7 +37,9 @@ TEST_CASE("A picture cut at any byte is refused as cut", "[image][hostile]") {
   for (const ImageFixture& fixture : image_fixtures()) {
     CAPTURE(fixture.name);
     const Bytes file = image_fixture(fixture.name);
-    const std::size_t signature = fixture.name.ends_with(".png") ? 8 : fixture.name.ends_with(".jpg") ? 3 : 2;
+    const std::size_t signature = fixture.name.ends_with(".png")   ? 8
+                                  : fixture.name.ends_with(".jpg") ? 3
+                                                                   : 2;
     for (std::size_t length = signature; length < file.size(); ++length) {
       CAPTURE(length);
       const Bytes cut(file.begin(), file.begin() + static_cast<std::ptrdiff_t>(length));
@@ -65,8 +67,9 @@ TEST_CASE("Every flipped bit of a PNG is found", "[image][hostile]") {
 TEST_CASE("A damaged JPEG or BMP gives a picture or a typed error", "[image][hostile]") {
   std::mt19937 random(20260101);
   std::size_t refused = 0, read = 0;
-  for (const char* name : {"420.jpg", "444_progressive.jpg", "422.jpg", "gray_progressive.jpg", "ycck.jpg",
-                           "orientation6.jpg", "palette4.bmp", "palette8.bmp", "rgb16_565.bmp", "rgba32_v4.bmp"}) {
+  for (const char* name :
+       {"420.jpg", "444_progressive.jpg", "422.jpg", "gray_progressive.jpg", "ycck.jpg",
+        "orientation6.jpg", "palette4.bmp", "palette8.bmp", "rgb16_565.bmp", "rgba32_v4.bmp"}) {
     CAPTURE(name);
     const Bytes file = image_fixture(name);
     for (int round = 0; round < 400; ++round) {
@@ -78,7 +81,9 @@ TEST_CASE("A damaged JPEG or BMP gives a picture or a typed error", "[image][hos
         damaged[at] = round % 2 == 0 ? damaged[at] ^ static_cast<std::byte>(1u << (random() % 8))
                                      : static_cast<std::byte>(random());
       }
-      ++(accepted(damaged, {.allow_truncated = round % 3 == 0}, {.image_pixels = 1'000'000}) ? read : refused);
+      ++(accepted(damaged, {.allow_truncated = round % 3 == 0}, {.image_pixels = 1'000'000})
+             ? read
+             : refused);
     }
   }
   CHECK(refused > 500);  // the structure's share of the bytes
@@ -91,7 +96,8 @@ TEST_CASE("Headers over random bytes give a typed error", "[image][hostile]") {
     const Bytes file = image_fixture(name);
     for (int round = 0; round < 200; ++round) {
       Bytes noise = file;
-      for (std::size_t at = 16 + random() % 40; at < noise.size(); ++at) noise[at] = static_cast<std::byte>(random());
+      for (std::size_t at = 16 + random() % 40; at < noise.size(); ++at)
+        noise[at] = static_cast<std::byte>(random());
       CAPTURE(name, round);
       static_cast<void>(accepted(noise, {}, {.image_pixels = 1'000'000}));
     }

@@ -13,7 +13,8 @@ using namespace q2l::test;
 
 namespace {
 
-Error decode_error(const Bytes& file, const DecodeOptions& options = {}, const Limits& limits = {}) {
+Error decode_error(const Bytes& file, const DecodeOptions& options = {},
+                   const Limits& limits = {}) {
   return error_of([&] { static_cast<void>(decode_image(file, options, limits)); });
 }
 
@@ -23,17 +24,25 @@ Bytes with_segment_byte(Bytes file, unsigned marker, std::size_t at, unsigned va
   return file;
 }
 
-constexpr unsigned sof0 = 0xC0, sof2 = 0xC2, dht = 0xC4, sos = 0xDA, dqt = 0xDB, dri = 0xDD, app14 = 0xEE;
+constexpr unsigned sof0 = 0xC0, sof2 = 0xC2, dht = 0xC4, sos = 0xDA, dqt = 0xDB, dri = 0xDD,
+                   app14 = 0xEE;
 
 }  // namespace
 
-TEST_CASE("A JPEG of an unsupported kind is refused by name at its frame header", "[image][hostile]") {
+TEST_CASE("A JPEG of an unsupported kind is refused by name at its frame header",
+          "[image][hostile]") {
   const Bytes file = image_fixture("444.jpg");
-  const std::pair<unsigned, std::string_view> kinds[] = {
-      {0xC3, "lossless JPEG"},         {0xC5, "hierarchical JPEG"},    {0xC6, "hierarchical JPEG"},
-      {0xC7, "lossless JPEG"},         {0xC8, "a reserved JPEG extension"},
-      {0xC9, "arithmetic-coded JPEG"}, {0xCA, "arithmetic-coded JPEG"}, {0xCB, "lossless JPEG"},
-      {0xCD, "hierarchical JPEG"},     {0xCE, "hierarchical JPEG"},    {0xCF, "lossless JPEG"}};
+  const std::pair<unsigned, std::string_view> kinds[] = {{0xC3, "lossless JPEG"},
+                                                         {0xC5, "hierarchical JPEG"},
+                                                         {0xC6, "hierarchical JPEG"},
+                                                         {0xC7, "lossless JPEG"},
+                                                         {0xC8, "a reserved JPEG extension"},
+                                                         {0xC9, "arithmetic-coded JPEG"},
+                                                         {0xCA, "arithmetic-coded JPEG"},
+                                                         {0xCB, "lossless JPEG"},
+                                                         {0xCD, "hierarchical JPEG"},
+                                                         {0xCE, "hierarchical JPEG"},
+                                                         {0xCF, "lossless JPEG"}};
   for (const auto& [marker, name] : kinds) {
     CAPTURE(marker);
     const Error error = decode_error(with_segment_byte(file, sof0, 1, marker));
@@ -69,14 +78,14 @@ TEST_CASE("A JPEG's frame header must describe possible components", "[image][ho
   const auto code = [&](std::size_t at, unsigned value) {
     return decode_error(with_segment_byte(file, sof0, at, value)).code();
   };
-  CHECK(code(9, 2) == ErrorCode::image_unsupported);    // components
+  CHECK(code(9, 2) == ErrorCode::image_unsupported);  // components
   CHECK(code(9, 255) == ErrorCode::image_unsupported);
   CHECK(code(9, 0) == ErrorCode::image_unsupported);
-  CHECK(code(9, 4) == ErrorCode::bad_image);            // more than the segment holds
-  CHECK(code(11, 0x01) == ErrorCode::bad_image);        // sampling 0 x 1
+  CHECK(code(9, 4) == ErrorCode::bad_image);      // more than the segment holds
+  CHECK(code(11, 0x01) == ErrorCode::bad_image);  // sampling 0 x 1
   CHECK(code(11, 0x51) == ErrorCode::bad_image);
-  CHECK(code(12, 4) == ErrorCode::bad_image);           // table number
-  CHECK(code(13, 1) == ErrorCode::bad_image);           // name of the first component again
+  CHECK(code(12, 4) == ErrorCode::bad_image);  // table number
+  CHECK(code(13, 1) == ErrorCode::bad_image);  // name of the first component again
   Bytes ratio = with_segment_byte(file, sof0, 11, 0x31);
   ratio = with_segment_byte(ratio, sof0, 14, 0x21);
   CHECK(decode_error(ratio).code() == ErrorCode::image_unsupported);
@@ -114,14 +123,16 @@ TEST_CASE("A JPEG's tables must be whole and present", "[image][hostile]") {
   CHECK(detail_with(dht, lengths + Bytes(254)) == "a Huffman table with too many symbols");
   lengths[0] = lengths[16] = std::byte{0};
   lengths[2] = std::byte{1};
-  CHECK(detail_with(dht, lengths + big_endian(16, 1)) == "a DC Huffman table with an impossible symbol");
+  CHECK(detail_with(dht, lengths + big_endian(16, 1)) ==
+        "a DC Huffman table with an impossible symbol");
   CHECK(detail_with(dqt, Bytes(64)) == "a damaged quantisation table");
   CHECK(detail_with(dqt, big_endian(0x04, 1) + Bytes(64)) == "a damaged quantisation table");
   CHECK(detail_with(dqt, big_endian(0x20, 1) + Bytes(64)) == "a damaged quantisation table");
   CHECK(detail_with(dri, Bytes(3)) == "a restart interval of the wrong size");
   CHECK(detail_with(0x02, {}) == "an unknown marker");
 
-  Bytes short_length = jpeg_before(file, sos, {std::byte{0xFF}, std::byte{0xFE}, std::byte{0}, std::byte{1}});
+  Bytes short_length =
+      jpeg_before(file, sos, {std::byte{0xFF}, std::byte{0xFE}, std::byte{0}, std::byte{1}});
   CHECK(decode_error(short_length).detail() == "a segment is shorter than its own length field");
   CHECK(decode_error(jpeg_before(file, sos, {std::byte{0xFF}, std::byte{0xD8}})).detail() ==
         "a second start of image");
@@ -132,13 +143,13 @@ TEST_CASE("A JPEG's scans must be possible", "[image][hostile]") {
   const auto code = [&](std::size_t at, unsigned value) {
     return decode_error(with_segment_byte(file, sos, at, value)).code();
   };
-  CHECK(code(4, 0) == ErrorCode::bad_image);      // components in the scan
+  CHECK(code(4, 0) == ErrorCode::bad_image);  // components in the scan
   CHECK(code(4, 2) == ErrorCode::bad_image);
-  CHECK(code(5, 99) == ErrorCode::bad_image);     // an unknown one
-  CHECK(code(5, 2) == ErrorCode::bad_image);      // one twice
-  CHECK(code(6, 0x40) == ErrorCode::bad_image);   // table number
-  CHECK(code(6, 0x22) == ErrorCode::bad_image);   // a table that was not defined
-  CHECK(code(11, 1) == ErrorCode::bad_image);     // spectral selection in a sequential file
+  CHECK(code(5, 99) == ErrorCode::bad_image);    // an unknown one
+  CHECK(code(5, 2) == ErrorCode::bad_image);     // one twice
+  CHECK(code(6, 0x40) == ErrorCode::bad_image);  // table number
+  CHECK(code(6, 0x22) == ErrorCode::bad_image);  // a table that was not defined
+  CHECK(code(11, 1) == ErrorCode::bad_image);    // spectral selection in a sequential file
   CHECK(code(13, 0x10) == ErrorCode::bad_image);
   const Bytes progressive = image_fixture("444_progressive.jpg");
   CHECK(decode_error(with_segment_byte(progressive, sos, 12, 5)).code() == ErrorCode::bad_image);
@@ -146,8 +157,9 @@ TEST_CASE("A JPEG's scans must be possible", "[image][hostile]") {
   CHECK(decode_error(with_segment_byte(progressive, sos, 13, 0x10)).detail() ==
         "a refining scan before the first one");
   CHECK(decode_error(jpeg_without(file, sof0)).detail() == "a scan before the frame header");
-  CHECK(decode_error({std::byte{0xFF}, std::byte{0xD8}, std::byte{0xFF}, std::byte{0xD9}}).detail() ==
-        "the picture ends without a frame header");
+  CHECK(
+      decode_error({std::byte{0xFF}, std::byte{0xD8}, std::byte{0xFF}, std::byte{0xD9}}).detail() ==
+      "the picture ends without a frame header");
 }
 
 TEST_CASE("A progressive JPEG of very many scans is refused", "[image][hostile]") {
@@ -175,8 +187,9 @@ TEST_CASE("Colours that decoders disagree about are refused", "[image][hostile]"
   CHECK(decode_error(named).code() == ErrorCode::image_unsupported);
 }
 
-TEST_CASE("A JPEG without its end or with scans missing is cut, also when an end is put behind the cut",
-          "[image][hostile]") {
+TEST_CASE(
+    "A JPEG without its end or with scans missing is cut, also when an end is put behind the cut",
+    "[image][hostile]") {
   const Bytes file = image_fixture("420.jpg");
   const Bytes no_end(file.begin(), file.end() - 2);
   const Error error = decode_error(no_end);
@@ -188,7 +201,8 @@ TEST_CASE("A JPEG without its end or with scans missing is cut, also when an end
   Bytes only_header(progressive.begin(), progressive.begin() + static_cast<std::ptrdiff_t>(second));
   CHECK(decode_error(only_header + to_bytes("\xff\xd9")).code() == ErrorCode::image_truncated);
 
-  // With a restart interval of one unit of 16 x 16 pixels there must be three markers among the four units.
+  // With a restart interval of one unit of 16 x 16 pixels there must be three markers among the
+  // four units.
   const Bytes interval = jpeg_before(file, sos, jpeg_segment(dri, big_endian(1, 2)));
   CHECK(decode_error(interval).detail() == "the scan lacks restart markers, data is missing");
 }

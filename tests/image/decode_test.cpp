@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cstdlib>
 #include <string>
 #include <string_view>
-
-#include <sys/stat.h>
 
 #include "query2label/image/read_image.hpp"
 #include "support/error_of.hpp"
@@ -27,7 +27,8 @@ int largest_difference(const Image& image, const Bytes& expected) {
 
 }  // namespace
 
-TEST_CASE("Every kind of picture decodes to the pixels that were drawn or that libjpeg gives", "[image]") {
+TEST_CASE("Every kind of picture decodes to the pixels that were drawn or that libjpeg gives",
+          "[image]") {
   const auto fixtures = image_fixtures();
   REQUIRE(fixtures.size() >= 70);
   for (const ImageFixture& fixture : fixtures) {
@@ -41,7 +42,8 @@ TEST_CASE("Every kind of picture decodes to the pixels that were drawn or that l
 
 TEST_CASE("Orientation can be left as it is stored, and the background chosen", "[image]") {
   const Image upright = read_image(image_fixture_path("orientation6.jpg"));
-  const Image stored = read_image(image_fixture_path("orientation6.jpg"), {.apply_orientation = false});
+  const Image stored =
+      read_image(image_fixture_path("orientation6.jpg"), {.apply_orientation = false});
   CHECK(stored.width == upright.height);
   CHECK(stored.height == upright.width);
   CHECK(apply_orientation(stored, 6) == upright);
@@ -68,16 +70,24 @@ TEST_CASE("What is no picture is refused with a word on what it is", "[image]") 
       {"some text, not a picture"sv, "unknown bytes"},
       {"%PDF-1.7\n"sv, "a PDF document"},
       {"RIFF\x10\0\0\0WEBPVP8 "sv, "a WebP picture"},
-      {"\0\0\0\x20" "ftypheic\0\0\0\0"sv, "a HEIC picture"},
-      {"\0\0\0\x20" "ftypavif\0\0\0\0"sv, "an AVIF picture"},
-      {"\0\0\0\x20" "ftypisom\0\0\0\0"sv, "an MP4 or QuickTime film"},
+      {"\0\0\0\x20"
+       "ftypheic\0\0\0\0"sv,
+       "a HEIC picture"},
+      {"\0\0\0\x20"
+       "ftypavif\0\0\0\0"sv,
+       "an AVIF picture"},
+      {"\0\0\0\x20"
+       "ftypisom\0\0\0\0"sv,
+       "an MP4 or QuickTime film"},
       {"\0\0\0\x0cJXL \r\n\x87\n"sv, "a JPEG XL picture"},
       {"GIF89a\xff\xff\xff\xff"sv, "a GIF picture"},
       {"II*\0\x08\0\0\0"sv, "a TIFF picture"},
       {"<svg xmlns='http://www.w3.org/2000/svg'/>"sv, "an SVG drawing"},
       {"P5\n1 1\n65535\n\0\0"sv, "a PNM picture"},
       {"8BPS\0\1"sv, "a Photoshop document"},
-      {"\x7f" "ELF\2\1\1"sv, "a program"},
+      {"\x7f"
+       "ELF\2\1\1"sv,
+       "a program"},
       {"version https://git-lfs.github.com/spec/v1\n"sv, "a Git LFS pointer (run git lfs pull)"},
   };
   for (const auto& [content, kind] : cases) {
@@ -109,7 +119,8 @@ TEST_CASE("A picture's limits are those that the caller sets", "[image]") {
     CHECK(code_under({.image_pixels = 23 * 17 - 1}) == ErrorCode::image_too_large);
     CHECK(code_under({.image_side = 22}) == ErrorCode::image_too_large);
     CHECK(code_under({.image_file_bytes = file.size() - 1}) == ErrorCode::limit_exceeded);
-    CHECK_NOTHROW(decode_image(file, {}, {.image_file_bytes = file.size(), .image_pixels = 23 * 17, .image_side = 23}));
+    CHECK_NOTHROW(decode_image(
+        file, {}, {.image_file_bytes = file.size(), .image_pixels = 23 * 17, .image_side = 23}));
   }
 }
 

@@ -14,7 +14,12 @@ TEST_CASE("A host's pixels are read in any channel order and stride", "[image]")
   const std::vector<std::uint8_t> bytes{10, 20, 30, 255, 40, 50, 60, 0,   99, 99,
                                         70, 80, 90, 128, 1,  2,  3,  255, 99, 99};
   const auto read = [&](ChannelOrder order) {
-    return to_rgb({.pixels = bytes.data(), .width = 2, .height = 2, .row_stride = 10, .pixel_stride = 4, .order = order})
+    return to_rgb({.pixels = bytes.data(),
+                   .width = 2,
+                   .height = 2,
+                   .row_stride = 10,
+                   .pixel_stride = 4,
+                   .order = order})
         .rgb;
   };
   using Pixels = std::vector<std::uint8_t>;
@@ -28,14 +33,17 @@ TEST_CASE("A host's pixels are read in any channel order and stride", "[image]")
 
 TEST_CASE("A negative row stride reads a picture from below", "[image]") {
   const std::vector<std::uint8_t> bytes{1, 2, 3, 4, 5, 6};
-  const Image image = to_rgb({.pixels = bytes.data() + 3, .width = 1, .height = 2, .row_stride = -3, .pixel_stride = 3});
+  const Image image = to_rgb(
+      {.pixels = bytes.data() + 3, .width = 1, .height = 2, .row_stride = -3, .pixel_stride = 3});
   CHECK(image == Image{1, 2, {4, 5, 6, 1, 2, 3}});
 }
 
 TEST_CASE("A view without pixels is refused", "[image]") {
   const std::uint8_t pixel[3]{};
-  for (const ImageView& view : {ImageView{nullptr, 1, 1, 3, 3, ChannelOrder::rgb}, ImageView{pixel, 0, 1, 3, 3, ChannelOrder::rgb},
-                                ImageView{pixel, 1, -1, 3, 3, ChannelOrder::rgb}, ImageView{pixel, 1, 1, 3, 3, ChannelOrder{9}}}) {
+  for (const ImageView& view : {ImageView{nullptr, 1, 1, 3, 3, ChannelOrder::rgb},
+                                ImageView{pixel, 0, 1, 3, 3, ChannelOrder::rgb},
+                                ImageView{pixel, 1, -1, 3, 3, ChannelOrder::rgb},
+                                ImageView{pixel, 1, 1, 3, 3, ChannelOrder{9}}}) {
     const Error error = test::error_of([&] { static_cast<void>(to_rgb(view)); });
     CHECK(error.code() == ErrorCode::bad_argument);
   }

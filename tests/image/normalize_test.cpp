@@ -15,7 +15,8 @@ namespace {
 /// 256 pixels, grey 0 to 255.
 Image gray_ramp() {
   Image image{256, 1, {}};
-  for (int level = 0; level < 256; ++level) image.rgb.insert(image.rgb.end(), 3, static_cast<std::uint8_t>(level));
+  for (int level = 0; level < 256; ++level)
+    image.rgb.insert(image.rgb.end(), 3, static_cast<std::uint8_t>(level));
   return image;
 }
 
@@ -25,7 +26,9 @@ std::vector<float> normalized(const Image& image, const PixelNormalization& norm
   return out;
 }
 
-std::uint32_t checksum(const std::vector<float>& values) { return crc32(std::as_bytes(std::span(values))); }
+std::uint32_t checksum(const std::vector<float>& values) {
+  return crc32(std::as_bytes(std::span(values)));
+}
 
 }  // namespace
 
@@ -55,5 +58,6 @@ TEST_CASE("Preprocessing refuses an output of the wrong size", "[image]") {
   CHECK(error.place().subject == "normalize_into");
   CHECK(error.place().expected == "147 floats");
   CHECK(error.place().actual == "148");
-  CHECK(test::error_of([&] { preprocess_into(gray_ramp(), 0, {}, {}); }).code() == ErrorCode::bad_argument);
+  CHECK(test::error_of([&] { preprocess_into(gray_ramp(), 0, {}, {}); }).code() ==
+        ErrorCode::bad_argument);
 }

@@ -18,12 +18,13 @@ Bytes tiff(unsigned value, bool big = false, unsigned type = 3, unsigned tag = 0
   const auto number = [&](std::uint64_t n, std::size_t bytes) {
     return big ? big_endian(n, bytes) : little_endian(n, bytes);
   };
-  return to_bytes(big ? "MM" : "II") + number(42, 2) + number(8, 4) + number(1, 2) + number(tag, 2) +
-         number(type, 2) + number(1, 4) + number(value, 2) + Bytes(2) + Bytes(4);
+  return to_bytes(big ? "MM" : "II") + number(42, 2) + number(8, 4) + number(1, 2) +
+         number(tag, 2) + number(type, 2) + number(1, 4) + number(value, 2) + Bytes(2) + Bytes(4);
 }
 
 Bytes with_exif(const Bytes& jpeg, const Bytes& block) {
-  return jpeg_before(jpeg, 0xDB, jpeg_segment(0xE1, to_bytes(std::string_view("Exif\0\0", 6)) + block));
+  return jpeg_before(jpeg, 0xDB,
+                     jpeg_segment(0xE1, to_bytes(std::string_view("Exif\0\0", 6)) + block));
 }
 
 }  // namespace
@@ -60,11 +61,13 @@ TEST_CASE("A damaged EXIF block counts as none", "[image][hostile]") {
   CHECK(exif_orientation(bad) == 1);
 }
 
-TEST_CASE("The first EXIF block of a JPEG counts, and damaged ones do not hinder it", "[image][hostile]") {
+TEST_CASE("The first EXIF block of a JPEG counts, and damaged ones do not hinder it",
+          "[image][hostile]") {
   const Bytes plain = image_fixture("420.jpg");
   const Image stored = decode_image(plain);
   CHECK(decode_image(with_exif(with_exif(plain, tiff(1)), tiff(6))) == stored);
-  CHECK(decode_image(with_exif(with_exif(plain, tiff(6)), tiff(1))) == apply_orientation(stored, 6));
+  CHECK(decode_image(with_exif(with_exif(plain, tiff(6)), tiff(1))) ==
+        apply_orientation(stored, 6));
   CHECK(decode_image(with_exif(plain, Bytes(3))) == stored);
   CHECK(decode_image(with_exif(plain, tiff(8) + Bytes(65'000))) == apply_orientation(stored, 8));
 }

@@ -15,7 +15,8 @@ namespace {
 
 Image noise(int width, int height) {
   std::mt19937 random(9);
-  Image image{width, height, std::vector<std::uint8_t>(static_cast<std::size_t>(width * height * 3))};
+  Image image{width, height,
+              std::vector<std::uint8_t>(static_cast<std::size_t>(width * height * 3))};
   for (auto& value : image.rgb) value = static_cast<std::uint8_t>(random());
   return image;
 }
@@ -52,5 +53,6 @@ TEST_CASE("A PNG is written wholly or not at all", "[image]") {
   std::filesystem::create_directory(folder / "taken.png");
   CHECK(code_for(folder / "taken.png") == ErrorCode::output_io);
   CHECK(files_in(folder.path()) == 2);  // nothing half-written stays
-  CHECK(test::error_of([&] { write_png(folder / "empty.png", Image{}); }).code() == ErrorCode::bad_argument);
+  CHECK(test::error_of([&] { write_png(folder / "empty.png", Image{}); }).code() ==
+        ErrorCode::bad_argument);
 }

@@ -20,11 +20,11 @@ TEST_CASE("fold_in_place_abn scales by the magnitude of the weight plus eps", "[
   const auto affine =
       fold({-2.0f, 2.0f, 0.0f}, {0.5f, 0.5f, 0.5f}, {3.0f, 3.0f, 3.0f}, {4.0f, 4.0f, 4.0f});
   // (|w| + 1e-5) / sqrt(4 + 1e-5), and 0.5 - 3 times that
-  CHECK(affine.scale[0] == Approx(1.000003749991).epsilon(1e-12));
+  CHECK(affine.scale[0] == Approx(1.0000037499960938).epsilon(1e-12));
   CHECK(affine.scale[1] == affine.scale[0]);
-  CHECK(affine.scale[2] == Approx(4.99999375001e-6).epsilon(1e-11));
-  CHECK(affine.shift[0] == Approx(-2.500011249973).epsilon(1e-12));
-  CHECK(affine.shift[2] == Approx(0.49998500001875).epsilon(1e-12));
+  CHECK(affine.scale[2] == Approx(4.9999937500117187e-6).epsilon(1e-11));
+  CHECK(affine.shift[0] == Approx(-2.5000112499882813).epsilon(1e-12));
+  CHECK(affine.shift[2] == Approx(0.49998500001874996).epsilon(1e-12));
 }
 
 TEST_CASE("fold_in_place_abn agrees with batch norm but for the sign and eps", "[ops]") {

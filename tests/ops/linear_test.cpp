@@ -4,11 +4,13 @@
 #include <catch2/catch.hpp>
 
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 #include "reference/linear_reference.hpp"
 #include "support/recipe.hpp"
 #include "support/run_op.hpp"
+#include "support/values_of.hpp"
 
 using namespace q2l::test;
 using q2l::Activation;
@@ -20,11 +22,6 @@ namespace {
 
 template <class T>
 using Linear = q2l::ops::Linear<T, DefaultArch>;
-
-template <class T>
-std::vector<T> values_of(const std::vector<float>& values) {
-  return {values.begin(), values.end()};
-}
 
 /// A layer with its weights in both forms.
 template <class T>
@@ -102,17 +99,12 @@ TEST_CASE("A linear layer gives the same bits on any number of threads and for a
         rows, out_features, [&](const Context& context, Matrix<float> out) {
           q2l::ops::linear<float, DefaultArch>(context, example.layer, x.view(), out);
         });
-    const std::size_t quarter = rows / 4;
-    for (std::size_t n = 0; n < 4; ++n) {
-      PoisonedMatrix<float> out(quarter, out_features);
-      run_planned([&](const Context& context) {
-        q2l::ops::linear<float, DefaultArch>(
-            context, example.layer, x.view().row_range(n * quarter, quarter), out.view());
-      });
-      const auto begin = all.begin() + static_cast<std::ptrdiff_t>(n * quarter * out_features);
-      CHECK(same_bits(out.values(), {begin, begin + static_cast<std::ptrdiff_t>(
-                                                        quarter * out_features)}));
-    }
+    check_same_bits_alone(
+        all, 4, rows / 4, out_features,
+        [&, rows = rows](const Context& context, std::size_t n, Matrix<float> out) {
+          q2l::ops::linear<float, DefaultArch>(
+              context, example.layer, x.view().row_range(n * (rows / 4), rows / 4), out);
+        });
   }
 }
 

@@ -1,179 +1,155 @@
 // SPDX-License-Identifier: MIT
-#include <algorithm>
-#include <catch2/catch.hpp>
-#include <cstddef>
 #include <query2label/ops/window_attention.hpp>
-#include <string_view>
+
+#include <catch2/catch.hpp>
+
+#include <cstddef>
 #include <vector>
 
+#include "reference/attention_reference.hpp"
+#include "reference/linear_reference.hpp"
 #include "reference/window_partition_reference.hpp"
-#include "support/comparator.hpp"
-#include "support/error_of.hpp"
-#include "support/poisoned_buffer.hpp"
 #include "support/recipe.hpp"
 #include "support/run_op.hpp"
+#include "support/values_of.hpp"
 
-using namespace q2l;
-using simd::DefaultArch;
+using namespace q2l::test;
+using q2l::Context;
+using q2l::FeatureMap;
+using q2l::Matrix;
+using q2l::ops::WindowPartition;
+using q2l::simd::DefaultArch;
 
 namespace {
 
 template <class T>
-std::vector<T> random_values(std::string_view name, std::size_t count) {
-  const std::vector<float> values = test::fill(name, count, 0.0, 1.0, 1);
-  return {values.begin(), values.end()};
-}
+using WindowAttention = q2l::ops::WindowAttention<T, DefaultArch>;
 
-template <class T>
-std::vector<T> random_table(std::size_t window, std::size_t heads) {
-  return random_values<T>("table", (2 * window - 1) * (2 * window - 1) * heads);
-}
+/// A layer, its input [N, H, W, D] and its residual.
+struct Example {
+  WindowPartition p;  ///< how the grids are cut
+  std::size_t heads, width;
+  std::size_t window;  ///< of the layer
+  bool is_shifted;
+  std::size_t pixels = p.batch * p.height * p.width;
+  std::size_t table_rows = (2 * window - 1) * (2 * window - 1);
+  std::vector<float> qkv = fill("qkv", 3 * width * width, 0.0, 1.0, 1);
+  std::vector<float> qkv_bias = fill("qkv bias", 3 * width, 0.0, 1.0, 1);
+  std::vector<float> out = fill("out", width * width, 0.0, 1.0, 1);
+  std::vector<float> out_bias = fill("out bias", width, 0.0, 1.0, 1);
+  std::vector<float> table = fill("table", table_rows * heads, 0.0, 2.0, 1);
+  std::vector<float> in = fill("in", pixels * width, 0.0, 1.0, 1);
+  std::vector<float> shortcut = fill("shortcut", pixels * width, 0.0, 1.0, 1);
 
-template <class T>
-ops::WindowAttention<T, DefaultArch> random_layer(std::size_t width, std::size_t heads,
-                                                  std::size_t window, bool is_shifted) {
-  return {
-      heads,
-      window,
-      is_shifted,
-      {width, 3 * width, random_values<T>("qkv", 3 * width * width),
-       random_values<T>("qkv bias", 3 * width)},
-      {width, width, random_values<T>("out", width * width), random_values<T>("out bias", width)},
-      random_table<T>(window, heads)};
-}
-
-/// The layer without its short cuts: tokens copied into windows, each window on its own with a bias
-/// and mask of its own, and copied back.
-template <class T>
-void attend_each_window(const Context& context, const ops::WindowAttention<T, DefaultArch>& layer,
-                        const ops::WindowPartition& partition, FeatureMap<const T> in,
-                        Matrix<T> out) {
-  const test::WindowPartitionReference reference{partition};
-  const std::size_t width = layer.width(), heads = layer.heads;
-  const std::size_t tokens = partition.window * partition.window;
-  const std::vector<T> copy = reference.to_windows(in);
-  const std::vector<double> masks = reference.masks();
-  const std::vector<T> bias =
-      reference.relative_position_bias(random_table<T>(layer.window, heads), layer.window, heads);
-  std::vector<T> projected(partition.tokens() * 3 * width), attended(partition.tokens() * width);
-  const Matrix<T> qkv{projected.data(), partition.tokens(), 3 * width};
-  const Matrix<T> all_attended{attended.data(), partition.tokens(), width};
-  ops::linear<T, DefaultArch>(context, layer.qkv, {copy.data(), partition.tokens(), width}, qkv);
-  for (std::size_t i = 0; i < partition.windows(); ++i) {
-    std::vector<T> masked = bias;
-    for (std::size_t e = 0; e < masked.size(); ++e) {
-      const std::size_t pair = e % (tokens * tokens);
-      if (partition.shift > 0) masked[e] += static_cast<T>(masks[i * tokens * tokens + pair]);
-    }
-    const Matrix<T> window = qkv.row_range(i * tokens, tokens);
-    ops::scaled_dot_product_attention<T, DefaultArch>(
-        context, window.column_range(0, width), window.column_range(width, width),
-        window.column_range(2 * width, width), 1, heads, ops::attention_scale<T>(width, heads),
-        {masked.data()}, all_attended.row_range(i * tokens, tokens));
+  template <class T>
+  [[nodiscard]] WindowAttention<T> layer() const {
+    return {heads,
+            window,
+            is_shifted,
+            {width, 3 * width, values_of<T>(qkv), values_of<T>(qkv_bias)},
+            {width, width, values_of<T>(out), values_of<T>(out_bias)},
+            values_of<T>(table)};
   }
-  const std::vector<T> grid = reference.to_grid(Matrix<const T>(all_attended));
-  ops::linear<T, DefaultArch>(context, layer.out, {grid.data(), out.rows, width}, out);
+
+  /// Tokens copied into windows, each window with a bias and a mask of its own, and copied back.
+  template <class T>
+  [[nodiscard]] Estimate expected() const {
+    const WindowPartitionReference reference{p};
+    const Estimate tokens = reference.to_windows({pixels, width, in});
+    const auto project = [&](std::size_t which) {
+      const auto part = [&](const std::vector<float>& values, std::size_t count) {
+        const auto begin = values.begin() + static_cast<std::ptrdiff_t>(which * count);
+        return std::vector<float>(begin, begin + static_cast<std::ptrdiff_t>(count));
+      };
+      return LinearReference::apply<T>(tokens, {width, width, part(qkv, width * width)},
+                                       {1, width, part(qkv_bias, width)});
+    };
+    const Estimate bias = reference.bias_and_masks({table_rows, heads, table}, window);
+    const Estimate attended =
+        AttentionReference::apply<T>(project(0), project(1), project(2), p.windows(), heads,
+                                     AttentionReference::scale(width, heads), bias)
+            .out;
+    return LinearReference::apply<T>(reference.to_grid(attended), {width, width, out},
+                                     {1, width, out_bias}, {pixels, width, shortcut});
+  }
+};
+
+template <class T>
+std::vector<T> check(const Example& example) {
+  const WindowPartition& p = example.p;
+  CAPTURE(p.height, p.width, example.window, example.is_shifted, example.heads, example.width);
+  const WindowAttention<T> layer = example.layer<T>();
+  const PoisonedMatrix<T> in(example.pixels, example.width, example.in);
+  const PoisonedMatrix<T> residual(example.pixels, example.width, example.shortcut, 7);
+  const std::vector<T> result = same_bits_on_any_workers<T>(
+      example.pixels, example.width, [&](const Context& context, Matrix<T> out) {
+        q2l::ops::window_attention<T, DefaultArch>(
+            context, layer, in.map(p.batch, p.height, p.width),
+            {out.data, p.batch, p.height, p.width, example.width, out.stride},
+            {.residual = residual.view()});
+      });
+  CHECK(differences(Matrix<const T>(result.data(), example.pixels, example.width),
+                    example.expected<T>()) == "");
+  return result;
 }
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("window_attention attends within each window with its bias and mask", "[ops]",
-                   float, double) {
-  using T = TestType;
-  struct Case {
-    std::size_t height, grid_width, window;
-    bool is_shifted;
-    ops::WindowPartition partition;
-  };
-  const auto c =
-      GENERATE(Case{4, 4, 2, false, {2, 4, 4, 2, 0}},  // whole windows
-               Case{4, 6, 2, true, {2, 4, 6, 2, 1}},   //
-               Case{6, 6, 3, true, {2, 6, 6, 3, 1}},   // an odd window
-               Case{5, 7, 3, true, {2, 5, 7, 3, 1}},   // padded on both sides
-               Case{5, 8, 4, false, {2, 5, 8, 4, 0}}, Case{9, 7, 4, true, {2, 9, 7, 4, 2}},
-               Case{3, 3, 3, true, {2, 3, 3, 3, 0}},   // one window: no shift
-               Case{2, 2, 4, true, {2, 2, 2, 2, 0}},   // smaller than a window
-               Case{3, 5, 4, true, {2, 3, 5, 3, 0}});  // on one side
-  const std::size_t heads = GENERATE(1, 3);
-  const std::size_t width = heads * GENERATE(1, 5, 16);
-  CAPTURE(c.height, c.grid_width, c.window, c.is_shifted, heads, width);
-  const auto layer = random_layer<T>(width, heads, c.window, c.is_shifted);
-  const std::size_t pixels = 2 * c.height * c.grid_width;
-  const test::PoisonedMatrix<T> in(pixels, width, random_values<T>("in", pixels * width));
-  const FeatureMap<const T> grid = in.map(2, c.height, c.grid_width);
-  const std::vector<T> fused =
-      test::same_bits_on_any_workers<T>(pixels, width, [&](const Context& context, Matrix<T> out) {
-        ops::window_attention<T, DefaultArch>(
-            context, layer, grid, {out.data, 2, c.height, c.grid_width, width, out.stride});
+TEMPLATE_TEST_CASE("window_attention attends within windows, shifted and padded", "[ops]", float,
+                   double) {
+  for (const std::size_t heads : {1u, 3u}) {
+    for (const std::size_t head_width : {1u, 5u, 16u}) {
+      const std::size_t width = heads * head_width;
+      check<TestType>({{2, 4, 4, 2, 0}, heads, width, 2, false});
+      check<TestType>({{2, 4, 6, 2, 1}, heads, width, 2, true});
+      check<TestType>({{1, 6, 6, 3, 1}, heads, width, 3, true});
+      check<TestType>({{1, 9, 9, 3, 1}, heads, width, 3, true});  // with inner windows
+      check<TestType>({{2, 5, 8, 4, 0}, heads, width, 4, false});
+      check<TestType>({{1, 5, 7, 3, 1}, heads, width, 3, true});
+      check<TestType>({{1, 9, 7, 4, 2}, heads, width, 4, true});
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("window_attention does not shift in a grid as small as a window and clips the "
+                   "window to a smaller one",
+                   "[ops]", float, double) {
+  check<TestType>({{2, 3, 3, 3, 0}, 2, 6, 3, true});
+  check<TestType>({{2, 2, 2, 2, 0}, 2, 6, 4, true});
+  check<TestType>({{2, 1, 1, 1, 0}, 2, 6, 4, false});
+  check<TestType>({{2, 3, 5, 3, 0}, 2, 6, 4, true});
+  check<TestType>({{2, 5, 4, 4, 0}, 2, 6, 4, true});
+}
+
+TEST_CASE("window_attention gives an image the same bits in any batch, and in place of its residual",
+          "[ops]") {
+  const Example example{{3, 7, 9, 4, 2}, 2, 12, 4, true};
+  const WindowAttention<float> layer = example.layer<float>();
+  const std::vector<float> all = check<float>(example);
+  check_same_bits_alone(
+      all, 3, 7 * 9, 12, [&](const Context& context, std::size_t n, Matrix<float> out) {
+        const std::size_t first = n * 7 * 9 * 12;
+        for (std::size_t i = 0; i < 7 * 9 * 12 && !context.is_planning(); ++i) {
+          out.row(i / 12)[i % 12] = example.shortcut[first + i];
+        }
+        q2l::ops::window_attention<float, DefaultArch>(
+            context, layer, {example.in.data() + first, 1, 7, 9, 12},
+            {out.data, 1, 7, 9, 12, out.stride}, {.residual = out});
       });
-  test::PoisonedMatrix<T> expected(pixels, width);
-  test::run_planned([&](const Context& context) {
-    attend_each_window<T>(context, layer, c.partition, grid, expected.view());
-  });
-  CHECK(test::same_bits(fused, expected.values()));
-}
-
-TEST_CASE("window_attention gives an image the same bits in any batch", "[ops]") {
-  constexpr std::size_t width = 12, pixels = 7 * 9;
-  const auto layer = random_layer<float>(width, 2, 4, true);
-  const auto in = random_values<float>("in", 3 * pixels * width);
-  const auto run = [&](std::size_t workers, std::size_t first, std::size_t images) {
-    std::vector<float> out(images * pixels * width);
-    test::run_planned(workers, [&](const Context& context) {
-      ops::window_attention<float, DefaultArch>(
-          context, layer, {in.data() + first * pixels * width, images, 7, 9, width},
-          {out.data(), images, 7, 9, width});
-    });
-    return out;
-  };
-  const std::vector<float> together = run(3, 0, 3);
-  std::vector<float> one_by_one;
-  for (std::size_t n = 0; n < 3; ++n) {
-    const std::vector<float> alone = run(1, n, 1);
-    one_by_one.insert(one_by_one.end(), alone.begin(), alone.end());
-  }
-  CHECK(test::same_bits(together, one_by_one));
-}
-
-TEST_CASE("window_attention adds its residual in place", "[ops]") {
-  constexpr std::size_t width = 6, pixels = 5 * 5;
-  const auto layer = random_layer<double>(width, 3, 3, true);
-  const auto in = random_values<double>("in", pixels * width);
-  const auto shortcut = random_values<double>("shortcut", pixels * width);
-  std::vector<double> plain(pixels * width), in_place = shortcut;
-  const FeatureMap<const double> grid{in.data(), 1, 5, 5, width};
-  test::run_planned([&](const Context& context) {
-    ops::window_attention<double, DefaultArch>(context, layer, grid,
-                                               {plain.data(), 1, 5, 5, width});
-  });
-  test::run_planned([&](const Context& context) {
-    ops::window_attention<double, DefaultArch>(
-        context, layer, grid, {in_place.data(), 1, 5, 5, width},
-        {.residual = Matrix<const double>(in_place.data(), pixels, width)});
-  });
-  for (std::size_t i = 0; i < plain.size(); ++i) {
-    // Sums of 8 terms of at most 2 each: 16 roundings of less than 16 eps.
-    CHECK(test::is_close(in_place[i], plain[i] + shortcut[i], 256 * test::rounding<double>));
-  }
 }
 
 TEST_CASE("WindowAttention refuses sizes that do not fit", "[ops]") {
-  using Linear = ops::Linear<float, DefaultArch>;
-  const auto linear = [](std::size_t in, std::size_t out) {
-    return Linear(in, out, std::vector<float>(in * out), {});
+  const auto build = [](std::size_t window, std::size_t qkv_in, std::size_t qkv_out,
+                        std::size_t table_size) {
+    return [=](const Context&) {
+      WindowAttention<float>(2, window, false,
+                             {qkv_in, qkv_out, std::vector<float>(qkv_in * qkv_out), {}},
+                             {4, 4, std::vector<float>(16), {}}, std::vector<float>(table_size));
+    };
   };
-  const auto subject_of = [&](std::size_t window, Linear qkv, std::size_t table_size) {
-    const Error error = test::error_of([&] {
-      const std::vector<float> table(table_size);
-      ops::WindowAttention<float, DefaultArch>(2, window, false, std::move(qkv), linear(4, 4),
-                                               table);
-    });
-    CHECK(error.code() == ErrorCode::bad_argument);
-    return error.place().subject;
-  };
-  CHECK(subject_of(0, linear(4, 12), 0) == "WindowAttention");
-  CHECK(subject_of(33, linear(4, 12), 65 * 65 * 2) == "WindowAttention");
-  CHECK(subject_of(2, linear(3, 12), 18) == "WindowAttention: inputs of qkv");
-  CHECK(subject_of(2, linear(4, 8), 18) == "WindowAttention: outputs of qkv");
-  CHECK(subject_of(2, linear(4, 12), 9) == "WindowAttention: elements of the bias table");
+  check_bad_argument("WindowAttention", build(0, 4, 12, 0));
+  check_bad_argument("WindowAttention", build(33, 4, 12, 65 * 65 * 2));
+  check_bad_argument("WindowAttention: inputs of qkv", build(2, 3, 12, 18));
+  check_bad_argument("WindowAttention: outputs of qkv", build(2, 4, 8, 18));
+  check_bad_argument("WindowAttention: elements of the bias table", build(2, 4, 12, 9));
 }

@@ -20,12 +20,11 @@ struct AttentionReference {
     Estimate maps;  ///< [N A M, T], the attention weights
   };
 
-  /// q [N M, D], k and v [N T, D]; `bias` [tables A M, T] may be empty, sequence n uses table
-  /// n % tables.
+  /// q [N M, D], k and v [N T, D]; `bias` [N A M, T] may be empty.
   template <class T>
   static Result apply(const Estimate& q, const Estimate& k, const Estimate& v,
                       std::size_t sequences, std::size_t heads, double scale,
-                      const Estimate& bias = {}, std::size_t tables = 1) {
+                      const Estimate& bias = {}) {
     const std::size_t width = q.columns / heads;
     const std::size_t queries = q.rows / sequences;
     const std::size_t tokens = k.rows / sequences;
@@ -36,8 +35,7 @@ struct AttentionReference {
         const Estimate own_k = part(k, n * tokens, tokens, h * width, width);
         const Estimate own_v = part(v, n * tokens, tokens, h * width, width);
         const Estimate own_bias =
-            bias.empty() ? Estimate()
-                         : bias.row_range((n % tables * heads + h) * queries, queries);
+            bias.empty() ? Estimate() : bias.row_range((n * heads + h) * queries, queries);
         const Estimate scores = LinearReference::apply<T>(own_q, own_k, {});
         const Estimate weights = SoftmaxReference::apply<T>(scores, own_bias, scale);
         copy(weights, result.maps, (n * heads + h) * queries, 0);

@@ -1,53 +1,56 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <query2label/ops/batch_norm.hpp>
+#include <query2label/ops/depthwise_conv2d.hpp>
+
 #include <cmath>
 #include <cstddef>
-#include <query2label/core/tensor.hpp>
-#include <query2label/ops/depthwise_conv2d.hpp>
-#include <vector>
 
 #include "reference/estimate.hpp"
 
 namespace q2l::test {
 
-/// norm(conv(in)) with a filter [kernel, kernel] per channel in `weight` [C, 1, kernel, kernel] and
-/// zeros around the picture. Error: kernel^2 + 1 roundings of the magnitudes added.
-template <class T>
-Estimate depthwise_conv2d_reference(const ops::DepthwiseConv2dShape& shape,
-                                    const std::vector<T>& weight, const ops::ChannelAffine& norm,
-                                    FeatureMap<const T> in) {
-  const std::size_t height = shape.output(in.height);
-  const std::size_t width = shape.output(in.width);
-  Estimate out(in.batch * height * width, in.channels);
-  for (std::size_t r = 0; r < out.rows; ++r) {
-    for (std::size_t c = 0; c < out.columns; ++c) {
-      double sum = norm.shift[c];
-      double magnitude = std::abs(sum);
-      for (std::size_t tap = 0; tap < shape.kernel * shape.kernel; ++tap) {
-        const auto coordinate = [&](std::size_t at, std::size_t offset) {
-          return static_cast<long>(at * shape.stride + offset) - static_cast<long>(shape.padding);
-        };
-        const long y = coordinate(r / width % height, tap / shape.kernel);
-        const long x = coordinate(r % width, tap % shape.kernel);
-        if (y < 0 || x < 0 || y >= static_cast<long>(in.height) ||
-            x >= static_cast<long>(in.width)) {
-          continue;
+/// torch.nn.Conv2d with a group per channel and the normalisation behind it, pixel by pixel. An
+/// element's error is kernel^2 + 1 epsilon times the sum of the magnitudes added.
+struct DepthwiseConv2dReference {
+  static constexpr Domain domain{0.0, 1.0};
+
+  /// `in` [N H W, C]; `weight` [C, kernel kernel].
+  template <class T>
+  static Estimate apply(const ops::DepthwiseConv2dShape& shape, const Estimate& in,
+                        std::size_t batch, std::size_t height, std::size_t width,
+                        const Estimate& weight, const ops::ChannelAffine& norm) {
+    const std::size_t out_height = shape.output(height), out_width = shape.output(width);
+    const std::size_t taps = shape.kernel * shape.kernel;
+    Estimate out(batch * out_height * out_width, shape.channels);
+    for (std::size_t pixel = 0; pixel < out.rows; ++pixel) {
+      const std::size_t x = pixel % out_width;
+      const std::size_t y = pixel / out_width % out_height;
+      const std::size_t n = pixel / out_width / out_height;
+      for (std::size_t c = 0; c < shape.channels; ++c) {
+        double sum = norm.shift[c];
+        double magnitude = std::abs(sum), error = 0.0;
+        for (std::size_t t = 0; t < taps; ++t) {
+          const std::size_t in_y = y * shape.stride + t / shape.kernel;
+          const std::size_t in_x = x * shape.stride + t % shape.kernel;
+          if (in_y < shape.padding || in_y - shape.padding >= height) continue;
+          if (in_x < shape.padding || in_x - shape.padding >= width) continue;
+          const std::size_t row =
+              (n * height + in_y - shape.padding) * width + in_x - shape.padding;
+          const double w = norm.scale[c] * weight.value[weight.at(c, t)];
+          const double moved = std::abs(w) * in.error[in.at(row, c)];
+          sum += w * in.value[in.at(row, c)];
+          magnitude += std::abs(w * in.value[in.at(row, c)]) + moved;
+          error += moved;
         }
-        const T* pixel =
-            in.pixel(r / width / height, static_cast<std::size_t>(y), static_cast<std::size_t>(x));
-        const double term = norm.scale[c] *
-                            static_cast<double>(weight[c * shape.kernel * shape.kernel + tap]) *
-                            static_cast<double>(pixel[c]);
-        sum += term;
-        magnitude += std::abs(term);
+        out.value[out.at(pixel, c)] = sum;
+        out.error[out.at(pixel, c)] =
+            error + (static_cast<double>(taps) + 1.0) * rounding<T> * magnitude;
       }
-      out.value[out.at(r, c)] = sum;
-      out.error[out.at(r, c)] =
-          static_cast<double>(shape.kernel * shape.kernel + 1) * rounding<T> * magnitude;
     }
+    return out;
   }
-  return out;
-}
+};
 
 }  // namespace q2l::test

@@ -42,7 +42,8 @@ struct ImageFixture {
 inline std::vector<ImageFixture> image_fixtures() {
   std::ifstream file(image_fixture_path("manifest.txt"));
   std::vector<ImageFixture> all;
-  for (ImageFixture one; file >> one.name >> one.width >> one.height >> one.tolerance >> one.expected;)
+  for (ImageFixture one;
+       file >> one.name >> one.width >> one.height >> one.tolerance >> one.expected;)
     all.push_back(one);
   return all;
 }
@@ -72,7 +73,8 @@ inline Bytes png_chunk(std::string_view name, const Bytes& data) {
   return big_endian(data.size(), 4) + body + big_endian(crc32(body), 4);
 }
 
-inline Bytes png_header(std::uint64_t width, std::uint64_t height, std::uint64_t depth, std::uint64_t color_type) {
+inline Bytes png_header(std::uint64_t width, std::uint64_t height, std::uint64_t depth,
+                        std::uint64_t color_type) {
   return png_chunk("IHDR", big_endian(width, 4) + big_endian(height, 4) + big_endian(depth, 1) +
                                big_endian(color_type, 1) + Bytes(3));
 }
@@ -90,7 +92,8 @@ inline std::size_t jpeg_find(const Bytes& file, unsigned marker) {
   while (at + 4 <= file.size() && file[at] == std::byte{0xFF}) {
     if (static_cast<unsigned>(file[at + 1]) == marker) return at;
     if (file[at + 1] == std::byte{0xDA}) break;
-    at += 2 + (static_cast<std::size_t>(file[at + 2]) << 8 | static_cast<std::size_t>(file[at + 3]));
+    at +=
+        2 + (static_cast<std::size_t>(file[at + 2]) << 8 | static_cast<std::size_t>(file[at + 3]));
   }
   throw std::runtime_error("the JPEG has no such segment before its data");
 }

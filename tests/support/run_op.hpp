@@ -67,4 +67,19 @@ std::vector<T> same_bits_on_any_workers(std::size_t rows, std::size_t columns, O
   return alone;
 }
 
+/// Requires that each of `images` images of `rows` rows, computed alone by `op(context, n, out)`,
+/// has the bits it has in `batch`, where all were computed together.
+template <class T, class Op>
+void check_same_bits_alone(const std::vector<T>& batch, std::size_t images, std::size_t rows,
+                           std::size_t columns, Op&& op) {
+  REQUIRE(batch.size() == images * rows * columns);
+  for (std::size_t n = 0; n < images; ++n) {
+    CAPTURE(n);
+    PoisonedMatrix<T> out(rows, columns);
+    run_planned([&](const Context& context) { op(context, n, out.view()); });
+    const T* const begin = batch.data() + n * rows * columns;
+    CHECK(same_bits(out.values(), {begin, begin + rows * columns}));
+  }
+}
+
 }  // namespace q2l::test

@@ -55,7 +55,7 @@ TEST_CASE("Plain values are read as Python wrote them", "[weights][pickle]") {
   CHECK(parsed.size == pickle.size());
   REQUIRE(graph.kind(parsed.root) == PickleKind::tuple);
   const std::vector<PickleHandle> items = graph.items(parsed.root);
-  REQUIRE(items.size() == 10);
+  REQUIRE(items.size() == 11);
   CHECK(items[0] == PickleGraph::none);
   CHECK(items[1] == PickleGraph::yes);
   CHECK(graph.integer(items[2]) == 255);
@@ -66,6 +66,7 @@ TEST_CASE("Plain values are read as Python wrote them", "[weights][pickle]") {
   CHECK(graph.real(items[7]) == -1.5);
   CHECK(graph.text(items[8]) == "caf\xc3\xa9");
   CHECK(graph.text(items[9]) == "\x00\xff"s);
+  CHECK(graph.kind(items[10]) == PickleKind::big_integer);
 }
 
 TEST_CASE("Protocols 2 to 5 are read and all others refused", "[weights][pickle][P1]") {

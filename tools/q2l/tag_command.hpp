@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdio>
 #include <functional>
@@ -33,9 +34,10 @@
 namespace q2l::command {
 namespace detail {
 
-/// Goes through the arguments; "-" stands for the paths on standard input.
-inline PictureSource::NextPath paths_of(const std::vector<std::string>& arguments) {
-  return [&arguments, at = std::size_t{0},
+/// Goes through the arguments; "-" stands for the paths on standard input, until `stopped`.
+inline PictureSource::NextPath paths_of(const std::vector<std::string>& arguments,
+                                        std::function<bool()> stopped) {
+  return [&arguments, stopped = std::move(stopped), at = std::size_t{0},
           list = std::optional<PathList>()]() mutable -> std::optional<std::string> {
     while (true) {
       if (list) {
@@ -45,7 +47,7 @@ inline PictureSource::NextPath paths_of(const std::vector<std::string>& argument
       if (at == arguments.size()) return std::nullopt;
       const std::string& argument = arguments[at++];
       if (argument != "-") return argument;
-      list.emplace(STDIN_FILENO, interrupted);
+      list.emplace(STDIN_FILENO, stopped);
     }
   };
 }
@@ -55,7 +57,7 @@ inline PictureSource::NextPath paths_of(const std::vector<std::string>& argument
 inline std::optional<std::size_t> count_pictures(const TagOptions& options,
                                                  const std::set<FileIdentity>& excluded) {
   if (std::ranges::find(options.paths, "-") != options.paths.end()) return std::nullopt;
-  PictureSource source(paths_of(options.paths), excluded);
+  PictureSource source(paths_of(options.paths, interrupted), excluded);
   std::size_t count = 0;
   while (!interrupted() && source.next()) ++count;
   return count;
@@ -129,6 +131,8 @@ inline int run_tag(const TagOptions& options) {
   const bool on_terminal = ::isatty(STDERR_FILENO) == 1;
   Progress progress(on_terminal,
                     on_terminal ? detail::count_pictures(options, excluded) : std::nullopt);
+  std::atomic<bool> output_failed{false};
+  const auto stopped = [&] { return output_failed || interrupted(); };
   TagSteps steps{.read =
                      [&](const std::string& path) {
                        return read_image(path, {.apply_orientation = options.orient});
@@ -140,7 +144,8 @@ inline int run_tag(const TagOptions& options) {
                      },
                  .illustrate = {},
                  .report = detail::say,
-                 .stopped = interrupted};
+                 .stopped = stopped,
+                 .stop = [&] { output_failed = true; }};
   if (heat_maps)
     steps.illustrate = [&](const Image& image, const FoundPicture& picture,
                            std::span<const RankedLabel> tags) {
@@ -148,7 +153,7 @@ inline int run_tag(const TagOptions& options) {
         return heat_maps->path_for(picture, label);
       });
     };
-  PictureSource source(detail::paths_of(options.paths), excluded);
+  PictureSource source(detail::paths_of(options.paths, stopped), excluded);
   const TagSummary summary =
       TagLoop(std::move(steps), options.batch, lines, output, progress).run(source, finished.paths);
   progress.hide();

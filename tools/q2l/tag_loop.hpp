@@ -34,6 +34,8 @@ struct TagSteps {
   /// Tells the user, in one line, why a picture failed.
   std::function<void(const std::string&)> report;
   std::function<bool()> stopped;
+  /// Makes `stopped` true, so that a source that waits for paths ends.
+  std::function<void()> stop;
 };
 
 struct TagSummary {
@@ -62,7 +64,12 @@ class TagLoop {
     Batch batch = read_batch(source, finished);
     while (!batch.entries.empty() && !steps_.stopped()) {
       std::future<Batch> next = read_ahead();
-      write(batch);
+      try {
+        write(batch);
+      } catch (...) {
+        steps_.stop();
+        throw;  // the future's destructor waits for the reader
+      }
       batch = next.get();
     }
     summary_.skipped += batch.skipped;

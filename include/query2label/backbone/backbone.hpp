@@ -8,7 +8,10 @@
 #include <utility>
 #include <variant>
 
+#include "query2label/backbone/cvt.hpp"
 #include "query2label/backbone/resnet.hpp"
+#include "query2label/backbone/swin.hpp"
+#include "query2label/backbone/tresnet.hpp"
 #include "query2label/core/context.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/weights/weight_map.hpp"
@@ -25,7 +28,7 @@ concept BackboneFor = requires(const B& backbone, const Context& context, Featur
 };
 
 /// The sizes of any backbone this library knows.
-using BackboneShape = std::variant<ResNetShape>;
+using BackboneShape = std::variant<ResNetShape, TResNetShape, SwinShape, CvtShape>;
 
 /// Pixels of the picture for one of the feature map.
 inline std::size_t backbone_stride(const BackboneShape& shape) noexcept {
@@ -55,9 +58,18 @@ class AnyBackbone {
   void emplace(WeightMap& weights, const ResNetShape& shape) {
     net_ = ResNet<T, Arch>::load(weights, shape);
   }
+  void emplace(WeightMap& weights, const TResNetShape& shape) {
+    net_ = TResNet<T, Arch>::load(weights, shape);
+  }
+  void emplace(WeightMap& weights, const SwinShape& shape) {
+    net_ = Swin<T, Arch>::load(weights, shape);
+  }
+  void emplace(WeightMap& weights, const CvtShape& shape) {
+    net_ = Cvt<T, Arch>::load(weights, shape);
+  }
 
   BackboneShape shape_;
-  std::variant<ResNet<T, Arch>> net_;
+  std::variant<ResNet<T, Arch>, TResNet<T, Arch>, Swin<T, Arch>, Cvt<T, Arch>> net_;
 };
 
 }  // namespace q2l

@@ -16,6 +16,7 @@
 #include "query2label/ops/feed_forward.hpp"
 #include "query2label/ops/layer_norm.hpp"
 #include "query2label/weights/layer_loading.hpp"
+#include "query2label/weights/shape_inference.hpp"
 
 namespace q2l {
 
@@ -39,10 +40,10 @@ inline CvtShape infer_cvt_shape(const WeightMap& weights) {
   CvtShape shape;
   for (std::size_t i = 0; i < 3; ++i) {
     const std::string prefix = "backbone.0.stage" + std::to_string(i) + ".";
-    const std::size_t width = weights.extent(prefix + "patch_embed.proj.weight", 0);
+    const std::size_t width = tensor_extent(weights, prefix + "patch_embed.proj.weight", 0);
     shape.embed_dims[i] = width;
     shape.heads[i] = width % head_width == 0 ? width / head_width : 0;
-    shape.depths[i] = weights.count_consecutive(prefix + "blocks.", ".norm1.weight");
+    shape.depths[i] = count_numbered(weights, prefix + "blocks.", ".norm1.weight");
   }
   return shape;
 }

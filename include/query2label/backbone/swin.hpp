@@ -18,6 +18,7 @@
 #include "query2label/ops/patch_merging.hpp"
 #include "query2label/ops/window_attention.hpp"
 #include "query2label/weights/layer_loading.hpp"
+#include "query2label/weights/shape_inference.hpp"
 
 namespace q2l {
 
@@ -51,14 +52,14 @@ struct SwinShape {
 /// alone.
 inline SwinShape infer_swin_shape(const WeightMap& weights) {
   SwinShape shape;
-  shape.embed_dim = weights.extent("backbone.0.patch_embed.proj.weight", 0);
+  shape.embed_dim = tensor_extent(weights, "backbone.0.patch_embed.proj.weight", 0);
   for (std::size_t stage = 0; stage < 4; ++stage) {
     const std::string blocks = "backbone.0.layers." + std::to_string(stage) + ".blocks.";
     const std::string table = blocks + "0.attn.relative_position_bias_table";
-    shape.depths[stage] = weights.count_consecutive(blocks, ".norm1.weight");
-    shape.heads[stage] = weights.extent(table, 1);
+    shape.depths[stage] = count_numbered(weights, blocks, ".norm1.weight");
+    shape.heads[stage] = tensor_extent(weights, table, 1);
     // (2 S - 1)^2 rows; where there is no such S, loading finds the table misshapen.
-    const std::size_t rows = weights.extent(table, 0);
+    const std::size_t rows = tensor_extent(weights, table, 0);
     std::size_t window = 0;
     while (window <= ops::largest_window && (2 * window + 1) * (2 * window + 1) <= rows) ++window;
     shape.windows[stage] = window;
@@ -106,6 +107,7 @@ class Swin {
     require_argument(
         image.height > 0 && image.height % step == 0 && image.width > 0 && image.width % step == 0,
         "Swin", "the sides of the picture must be multiples of 32");
+    require_equal(out.batch, image.batch, "Swin: batch of out");
     require_equal(out.height, image.height / step, "Swin: height of out");
     require_equal(out.width, image.width / step, "Swin: width of out");
     require_equal(out.channels, channels(), "Swin: channels of out");

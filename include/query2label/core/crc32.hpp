@@ -29,8 +29,8 @@ inline constexpr std::array<std::array<std::uint32_t, 256>, 8> crc32_tables = ma
 
 }  // namespace detail
 
-/// The CRC-32 of ZIP, PNG and gzip. Passing the result of one call as the `seed` of the next continues it:
-/// crc32(b, crc32(a)) is the CRC of a followed by b.
+/// The CRC-32 of ZIP, PNG and gzip. Passing the result of one call as the `seed` of the next
+/// continues it: crc32(b, crc32(a)) is the CRC of a followed by b.
 constexpr std::uint32_t crc32(std::span<const std::byte> bytes, std::uint32_t seed = 0) noexcept {
   const auto& table = detail::crc32_tables;
   const auto at = [&](std::size_t i) { return static_cast<std::uint32_t>(bytes[i]); };

@@ -124,11 +124,15 @@ inline void fill_rectangle(Image& image, int left, int top, int width, int heigh
     for (int x = std::max(left, 0); x < std::min(left + width, image.width); ++x)
       for (std::size_t c = 0; c < 3; ++c)
         image.rgb[(static_cast<std::size_t>(y) * static_cast<std::size_t>(image.width) +
-                   static_cast<std::size_t>(x)) * 3 + c] = color[c];
+                   static_cast<std::size_t>(x)) *
+                      3 +
+                  c] = color[c];
 }
 
 /// Whether a byte continues a UTF-8 sequence that began before it.
-constexpr bool continues_character(char c) noexcept { return (static_cast<unsigned char>(c) & 0xC0u) == 0x80; }
+constexpr bool continues_character(char c) noexcept {
+  return (static_cast<unsigned char>(c) & 0xC0u) == 0x80;
+}
 
 /// How many glyphs a UTF-8 text takes: one for each character, however many bytes it has.
 inline int glyph_count(std::string_view text) noexcept {
@@ -137,9 +141,10 @@ inline int glyph_count(std::string_view text) noexcept {
   return count;
 }
 
-/// Draws one line of UTF-8, its top left at (left, top), each font pixel scale x scale. What is not printable
-/// ASCII shows as a box.
-inline void draw_text(Image& image, int left, int top, std::string_view text, int scale, Color color) {
+/// Draws one line of UTF-8, its top left at (left, top), each font pixel scale x scale. What is not
+/// printable ASCII shows as a box.
+inline void draw_text(Image& image, int left, int top, std::string_view text, int scale,
+                      Color color) {
   for (const char c : text) {
     if (continues_character(c)) continue;
     const auto code = static_cast<unsigned char>(c);

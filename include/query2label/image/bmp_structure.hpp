@@ -16,7 +16,7 @@ namespace q2l::detail {
 struct BmpStructure {
   int width = 0;
   int height = 0;
-  bool transparent = false;         ///< 32 bit with a mask for alpha; without one the byte is padding
+  bool transparent = false;  ///< 32 bit with a mask for alpha; without one the byte is padding
   std::uint64_t decoder_bytes = 0;  ///< what the result needs
 };
 
@@ -38,15 +38,16 @@ inline void check_palette_indices(std::span<const std::byte> rows, std::size_t s
     }
 }
 
-/// Checks a BMP's headers and that every row is there. Accepts uncompressed pixels of 1, 4, 8, 16, 24 and
-/// 32 bit, stored upwards or downwards; refuses run lengths and embedded JPEG or PNG. Throws
+/// Checks a BMP's headers and that every row is there. Accepts uncompressed pixels of 1, 4, 8, 16,
+/// 24 and 32 bit, stored upwards or downwards; refuses run lengths and embedded JPEG or PNG. Throws
 /// image_truncated, bad_image, image_unsupported or image_too_large.
 /// With `allow_truncated`, missing rows pass.
 inline BmpStructure inspect_bmp(std::span<const std::byte> bytes, const Limits& limits,
                                 bool allow_truncated = false) {
   constexpr std::size_t file_header = 14;
   constexpr std::uint32_t uncompressed = 0, bit_fields = 3;
-  const auto fail = [](ErrorCode code, std::string_view detail, std::size_t offset, std::uint64_t actual) {
+  const auto fail = [](ErrorCode code, std::string_view detail, std::size_t offset,
+                       std::uint64_t actual) {
     throw Error(code, detail, {.offset = offset, .actual = std::to_string(actual)});
   };
 
@@ -73,17 +74,19 @@ inline BmpStructure inspect_bmp(std::span<const std::byte> bytes, const Limits& 
   if (compression == bit_fields && bits != 16 && bits != 32)
     fail(ErrorCode::bad_image, "colour masks need 16 or 32 bits a pixel", planes_at + 2, bits);
   if (old && bits <= 8) fail(ErrorCode::image_unsupported, "an OS/2 palette", planes_at + 2, bits);
-  if (pixels < file_header + header) fail(ErrorCode::bad_image, "the pixels overlap the header", 10, pixels);
+  if (pixels < file_header + header)
+    fail(ErrorCode::bad_image, "the pixels overlap the header", 10, pixels);
 
   const std::size_t stride = (std::size_t{width} * bits + 31) / 32 * 4;
   const std::size_t needed = stride * height;
   if (!allow_truncated) static_cast<void>(file.slice(pixels, needed));
   if (bits <= 8) {
     const std::size_t palette = (pixels - file_header - header) / 4;
-    if (palette == 0 || palette > 256) fail(ErrorCode::bad_image, "a palette of impossible size", 10, palette);
+    if (palette == 0 || palette > 256)
+      fail(ErrorCode::bad_image, "a palette of impossible size", 10, palette);
     const std::size_t present = pixels < file.size() ? std::min(needed, file.size() - pixels) : 0;
-    check_palette_indices(bytes.subspan(std::min(pixels, file.size()), present / stride * stride), stride,
-                          width, bits, palette, pixels);
+    check_palette_indices(bytes.subspan(std::min(pixels, file.size()), present / stride * stride),
+                          stride, width, bits, palette, pixels);
   }
   const bool has_alpha_mask = compression == bit_fields && header >= 108 && file.le32(66) != 0;
   return {.width = static_cast<int>(width),

@@ -11,12 +11,13 @@
 
 namespace q2l {
 
-/// A colour for a value in 0..1, from deep blue over purple and orange to pale yellow. Lightness only ever
-/// rises, so that the order is seen in grey and by colour-blind eyes too. Values outside are clamped.
+/// A colour for a value in 0..1, from deep blue over purple and orange to pale yellow. Lightness
+/// only ever rises, so that the order is seen in grey and by colour-blind eyes too. Values outside
+/// are clamped.
 inline Color heat_color(float value) {
   // Equal steps of CIE lightness, from about 15 to 95.
-  constexpr std::array<std::array<float, 3>, 7> stops{{{26, 22, 92},
-                                                       {86, 20, 125},
+  constexpr std::array<std::array<float, 3>, 7> stops{{{26, 16, 92},
+                                                       {86, 22, 125},
                                                        {150, 30, 118},
                                                        {208, 55, 84},
                                                        {244, 105, 44},

@@ -24,7 +24,8 @@
 namespace q2l {
 
 struct DecodeOptions {
-  /// Turn the picture as its EXIF block says, as viewers do. Off reproduces the reference's training.
+  /// Turn the picture as its EXIF block says, as viewers do. Off reproduces the reference's
+  /// training.
   bool apply_orientation = true;
   /// Accept a JPEG or BMP that is cut off; what is missing is grey or black.
   bool allow_truncated = false;
@@ -37,7 +38,8 @@ namespace detail {
 inline constexpr std::uint64_t decoder_slack_bytes = 128u << 10;  ///< tables and line buffers
 using Pieces = std::span<const std::span<const std::byte>>;
 
-inline Image decode_pieces(Pieces pieces, bool transparent, std::uint64_t budget, Color background) {
+inline Image decode_pieces(Pieces pieces, bool transparent, std::uint64_t budget,
+                           Color background) {
   const int channels = transparent ? 4 : 3;
   const DecodedPixels decoded = decode_with_stb(pieces, channels, budget + decoder_slack_bytes);
   return to_rgb({.pixels = decoded.samples.get(),
@@ -49,9 +51,11 @@ inline Image decode_pieces(Pieces pieces, bool transparent, std::uint64_t budget
                 background);
 }
 
-inline Image decode_jpeg(std::span<const std::byte> bytes, const JpegStructure& structure, Color background) {
+inline Image decode_jpeg(std::span<const std::byte> bytes, const JpegStructure& structure,
+                         Color background) {
   constexpr std::array end_of_image{std::byte{0xFF}, std::byte{0xD9}};
-  const std::array<std::span<const std::byte>, 2> pieces{bytes.first(structure.usable_bytes), end_of_image};
+  const std::array<std::span<const std::byte>, 2> pieces{bytes.first(structure.usable_bytes),
+                                                         end_of_image};
   return decode_pieces(structure.truncated ? Pieces(pieces) : Pieces(pieces).first(1), false,
                        structure.decoder_bytes, background);
 }
@@ -59,17 +63,20 @@ inline Image decode_jpeg(std::span<const std::byte> bytes, const JpegStructure& 
 /// Length, name and, for short ones, data of a PNG chunk. The decoder does not look at checksums.
 inline void append_chunk(std::vector<std::byte>& out, std::string_view name, std::uint64_t length,
                          std::span<const std::byte> data = {}) {
-  for (int shift = 24; shift >= 0; shift -= 8) out.push_back(static_cast<std::byte>(length >> shift & 0xFFu));
+  for (int shift = 24; shift >= 0; shift -= 8)
+    out.push_back(static_cast<std::byte>(length >> shift & 0xFFu));
   for (const char letter : name) out.push_back(static_cast<std::byte>(letter));
   out.insert(out.end(), data.begin(), data.end());
 }
 
-/// Hands over only what matters, as one IDAT, with the palette filled up to 256 colours. The format leaves
-/// open what a pixel beyond the palette's end shows; here it is its index as grey, as in Pillow.
+/// Hands over only what matters, as one IDAT, with the palette filled up to 256 colours. The format
+/// leaves open what a pixel beyond the palette's end shows; here it is its index as grey, as in
+/// Pillow.
 inline Image decode_png(const PngStructure& structure, Color background) {
   constexpr std::array<std::byte, 4> no_checksum{};
   std::vector<std::byte> head;
-  for (const char c : std::string_view("\x89PNG\r\n\x1a\n")) head.push_back(static_cast<std::byte>(c));
+  for (const char c : std::string_view("\x89PNG\r\n\x1a\n"))
+    head.push_back(static_cast<std::byte>(c));
   append_chunk(head, "IHDR", structure.header.size(), structure.header);
   head.resize(head.size() + no_checksum.size());
   if (structure.palette) {
@@ -93,8 +100,10 @@ inline Image decode_png(const PngStructure& structure, Color background) {
   return decode_pieces(pieces, structure.transparent, structure.decoder_bytes, background);
 }
 
-inline Image decode_any(std::span<const std::byte> bytes, const DecodeOptions& options, const Limits& limits) {
-  constexpr std::uint64_t addressable = std::numeric_limits<int>::max();  // the decoder counts in int
+inline Image decode_any(std::span<const std::byte> bytes, const DecodeOptions& options,
+                        const Limits& limits) {
+  constexpr std::uint64_t addressable =
+      std::numeric_limits<int>::max();  // the decoder counts in int
   const std::uint64_t longest = std::min(limits.image_file_bytes, addressable);
   if (bytes.size() > longest)
     throw Error(ErrorCode::limit_exceeded, "the picture's file is too large",
@@ -117,23 +126,25 @@ inline Image decode_any(std::span<const std::byte> bytes, const DecodeOptions& o
     }
     case ImageKind::bmp: {
       const BmpStructure structure = inspect_bmp(bytes, limits, options.allow_truncated);
-      image = decode_pieces({&bytes, 1}, structure.transparent, structure.decoder_bytes, options.background);
+      image = decode_pieces({&bytes, 1}, structure.transparent, structure.decoder_bytes,
+                            options.background);
       break;
     }
   }
-  return options.apply_orientation ? apply_orientation(std::move(image), exif_orientation(exif)) : image;
+  return options.apply_orientation ? apply_orientation(std::move(image), exif_orientation(exif))
+                                   : image;
 }
 
 }  // namespace detail
 
-/// The picture in a JPEG, PNG or BMP file, told apart by content. 16-bit samples keep their high byte,
-/// colour profiles and gamma are ignored, transparency is composited on a background. The structure is
-/// checked before anything is decoded: cut files, wrong checksums and headers that ask for too many pixels
-/// are refused from the header on. Bytes behind the end of the picture are allowed.
-/// Memory beyond the file and the result: at most twice width x height x 4 bytes and 1 MiB; a progressive JPEG
-/// without subsampling needs 12 bytes a pixel, 16-bit and interlaced PNGs twice as much, both four times.
-/// Throws image_unsupported, image_truncated, image_too_large, bad_image, checksum_mismatch, limit_exceeded
-/// or out_of_memory.
+/// The picture in a JPEG, PNG or BMP file, told apart by content. 16-bit samples keep their high
+/// byte, colour profiles and gamma are ignored, transparency is composited on a background. The
+/// structure is checked before anything is decoded: cut files, wrong checksums and headers that ask
+/// for too many pixels are refused from the header on. Bytes behind the end of the picture are
+/// allowed. Memory beyond the file and the result: at most twice width x height x 4 bytes and 1
+/// MiB; a progressive JPEG without subsampling needs 12 bytes a pixel, 16-bit and interlaced PNGs
+/// twice as much, both four times. Throws image_unsupported, image_truncated, image_too_large,
+/// bad_image, checksum_mismatch, limit_exceeded or out_of_memory.
 inline Image decode_image(std::span<const std::byte> bytes, const DecodeOptions& options = {},
                           const Limits& limits = {}) {
   try {

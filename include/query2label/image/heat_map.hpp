@@ -22,8 +22,8 @@
 namespace q2l {
 namespace detail {
 
-/// Up to four grid cells and their weights for each position of a longer axis: a Catmull-Rom spline through
-/// the cells' centres, flat beyond the outermost.
+/// Up to four grid cells and their weights for each position of a longer axis: a Catmull-Rom spline
+/// through the cells' centres, flat beyond the outermost.
 struct SplineTap {
   std::array<std::size_t, 4> cell;
   std::array<float, 4> weight;
@@ -33,23 +33,27 @@ inline std::vector<SplineTap> spline_taps(int cells, int length) {
   std::vector<SplineTap> taps;
   taps.reserve(static_cast<std::size_t>(length));
   for (int i = 0; i < length; ++i) {
-    const float place = (static_cast<float>(i) + 0.5f) * static_cast<float>(cells) / static_cast<float>(length) - 0.5f;
+    const float place =
+        (static_cast<float>(i) + 0.5f) * static_cast<float>(cells) / static_cast<float>(length) -
+        0.5f;
     const int before = static_cast<int>(std::floor(place));
     const float t = place - static_cast<float>(before);
     SplineTap tap{{},
                   {0.5f * t * (t * (2 - t) - 1), 0.5f * (t * t * (3 * t - 5) + 2),
                    0.5f * t * (t * (4 - 3 * t) + 1), 0.5f * t * t * (t - 1)}};
     for (int k = 0; k < 4; ++k)
-      tap.cell[static_cast<std::size_t>(k)] = static_cast<std::size_t>(std::clamp(before - 1 + k, 0, cells - 1));
+      tap.cell[static_cast<std::size_t>(k)] =
+          static_cast<std::size_t>(std::clamp(before - 1 + k, 0, cells - 1));
     taps.push_back(tap);
   }
   return taps;
 }
 
 /// The grid [H, W] at [height, width], smooth, through the cells' values.
-inline std::vector<float> upsample(std::span<const float> grid, int grid_height, int grid_width, int height,
-                                   int width) {
-  const auto cells = static_cast<std::size_t>(grid_width), columns = static_cast<std::size_t>(width);
+inline std::vector<float> upsample(std::span<const float> grid, int grid_height, int grid_width,
+                                   int height, int width) {
+  const auto cells = static_cast<std::size_t>(grid_width),
+             columns = static_cast<std::size_t>(width);
   const std::vector<SplineTap> across = spline_taps(grid_width, width);
   std::vector<float> rows(static_cast<std::size_t>(grid_height) * columns);
   for (std::size_t y = 0; y < static_cast<std::size_t>(grid_height); ++y)
@@ -70,7 +74,8 @@ inline std::vector<float> upsample(std::span<const float> grid, int grid_height,
 /// "12.3%" or "0.973": the same in every locale.
 inline std::string fixed_decimals(float value, int decimals, std::string_view unit = "") {
   std::array<char, 64> text;
-  const auto end = std::to_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed, decimals);
+  const auto end = std::to_chars(text.data(), text.data() + text.size(), value,
+                                 std::chars_format::fixed, decimals);
   return std::string(text.data(), end.ptr).append(unit);
 }
 
@@ -96,9 +101,10 @@ inline void tint(std::uint8_t* pixel, float heat) {
   }
 }
 
-/// The strip under a heat map: the label and its score, then the colour bar between its two ends' values.
-inline void draw_legend(Image& canvas, int top, int scale, std::string_view label, float score, float lowest,
-                        float highest) {
+/// The strip under a heat map: the label and its score, then the colour bar between its two ends'
+/// values.
+inline void draw_legend(Image& canvas, int top, int scale, std::string_view label, float score,
+                        float lowest, float highest) {
   constexpr Color bright{245, 245, 245}, dim{185, 185, 195};
   const int margin = 5 * scale, advance = glyph_advance * scale, line = glyph_height * scale;
   const auto width_of = [&](std::string_view text) { return glyph_count(text) * advance; };
@@ -123,21 +129,23 @@ inline void draw_legend(Image& canvas, int top, int scale, std::string_view labe
   const int bar_left = margin + width_of(low_text) + margin;
   const int bar_width = high_left - margin - bar_left;
   for (int x = 0; x < bar_width; ++x)
-    fill_rectangle(canvas, bar_left + x, bar_top, 1, 7 * scale,
-                   heat_color(static_cast<float>(x) / static_cast<float>(std::max(bar_width - 1, 1))));
+    fill_rectangle(
+        canvas, bar_left + x, bar_top, 1, 7 * scale,
+        heat_color(static_cast<float>(x) / static_cast<float>(std::max(bar_width - 1, 1))));
 }
 
 }  // namespace detail
 
 /// A picture with a label's attention over it and a legend below. `attention` [H, W] is the label's
-/// distribution over the grid of tokens, row by row: each cell's share, all of them 1 in sum. The legend names
-/// the label and its score, and shows the colours between the smallest and the largest share. Pictures are
-/// scaled for display, their longer side to 320..1024 pixels.
-/// Throws bad_argument for an empty picture, a grid of another size, or a share that is not in 0..1.
+/// distribution over the grid of tokens, row by row: each cell's share, all of them 1 in sum. The
+/// legend names the label and its score, and shows the colours between the smallest and the largest
+/// share. Pictures are scaled for display, their longer side to 320..1024 pixels. Throws
+/// bad_argument for an empty picture, a grid of another size, or a share that is not in 0..1.
 inline Image draw_heat_map(const Image& picture, std::span<const float> attention, int grid_height,
                            int grid_width, std::string_view label, float score) {
   if (grid_height < 1 || grid_width < 1 ||
-      attention.size() != static_cast<std::size_t>(grid_height) * static_cast<std::size_t>(grid_width))
+      attention.size() !=
+          static_cast<std::size_t>(grid_height) * static_cast<std::size_t>(grid_width))
     throw Error(ErrorCode::bad_argument, "the attention does not fill its grid",
                 {.subject = std::string(label),
                  .expected = std::to_string(grid_height) + " x " + std::to_string(grid_width),
@@ -155,13 +163,15 @@ inline Image draw_heat_map(const Image& picture, std::span<const float> attentio
   const std::vector<float> shares =
       detail::upsample(attention, grid_height, grid_width, shown.height, shown.width);
   for (std::size_t i = 0; i < shares.size(); ++i)
-    detail::tint(&shown.rgb[3 * i], range > 0 ? std::clamp((shares[i] - *lowest) / range, 0.0f, 1.0f) : 0.0f);
+    detail::tint(&shown.rgb[3 * i],
+                 range > 0 ? std::clamp((shares[i] - *lowest) / range, 0.0f, 1.0f) : 0.0f);
 
   const int width = std::max(shown.width, narrowest);
   const int scale = std::max(1, width / 320);
   const int legend_height = (3 * 5 + 2 * detail::glyph_height) * scale;
   Image canvas{width, shown.height + legend_height, {}};
-  canvas.rgb.resize(static_cast<std::size_t>(canvas.width) * static_cast<std::size_t>(canvas.height) * 3);
+  canvas.rgb.resize(static_cast<std::size_t>(canvas.width) *
+                    static_cast<std::size_t>(canvas.height) * 3);
   detail::fill_rectangle(canvas, 0, 0, canvas.width, canvas.height, paper);
   const auto row_bytes = static_cast<std::ptrdiff_t>(shown.width) * 3;
   const std::ptrdiff_t left = static_cast<std::ptrdiff_t>((width - shown.width) / 2) * 3;

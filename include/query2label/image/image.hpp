@@ -23,7 +23,8 @@ struct Image {
 /// How the bytes of one pixel are to be read.
 enum class ChannelOrder { rgb, bgr, rgba, bgra, gray };
 
-/// Pixels that belong to the host, 8 bit a channel. Strides are in bytes; a negative row stride reads upwards.
+/// Pixels that belong to the host, 8 bit a channel. Strides are in bytes; a negative row stride
+/// reads upwards.
 struct ImageView {
   const std::uint8_t* pixels = nullptr;  ///< the first byte of the top left pixel
   int width = 0;
@@ -39,13 +40,15 @@ inline constexpr Color white{255, 255, 255};
 
 namespace detail {
 
-/// `over` with straight (not premultiplied) opacity `alpha` of 255 on top of `under`, rounded to nearest.
+/// `over` with straight (not premultiplied) opacity `alpha` of 255 on top of `under`, rounded to
+/// nearest.
 constexpr std::uint8_t blend(unsigned over, unsigned under, unsigned alpha) noexcept {
   return static_cast<std::uint8_t>((over * alpha + under * (255u - alpha) + 127u) / 255u);
 }
 
 /// Copies to RGB the channels at the given places of each pixel; `alpha < 0` means opaque.
-inline Image gather_rgb(const ImageView& view, std::array<int, 3> place, int alpha, Color background) {
+inline Image gather_rgb(const ImageView& view, std::array<int, 3> place, int alpha,
+                        Color background) {
   const auto width = static_cast<std::size_t>(view.width);
   const auto height = static_cast<std::size_t>(view.height);
   Image image{view.width, view.height, std::vector<std::uint8_t>(width * height * 3)};
@@ -71,11 +74,16 @@ inline Image to_rgb(const ImageView& view, Color background = white) {
                 {.subject = "ImageView",
                  .actual = std::to_string(view.width) + " x " + std::to_string(view.height)});
   switch (view.order) {
-    case ChannelOrder::rgb: return detail::gather_rgb(view, {0, 1, 2}, -1, background);
-    case ChannelOrder::bgr: return detail::gather_rgb(view, {2, 1, 0}, -1, background);
-    case ChannelOrder::rgba: return detail::gather_rgb(view, {0, 1, 2}, 3, background);
-    case ChannelOrder::bgra: return detail::gather_rgb(view, {2, 1, 0}, 3, background);
-    case ChannelOrder::gray: return detail::gather_rgb(view, {0, 0, 0}, -1, background);
+    case ChannelOrder::rgb:
+      return detail::gather_rgb(view, {0, 1, 2}, -1, background);
+    case ChannelOrder::bgr:
+      return detail::gather_rgb(view, {2, 1, 0}, -1, background);
+    case ChannelOrder::rgba:
+      return detail::gather_rgb(view, {0, 1, 2}, 3, background);
+    case ChannelOrder::bgra:
+      return detail::gather_rgb(view, {2, 1, 0}, 3, background);
+    case ChannelOrder::gray:
+      return detail::gather_rgb(view, {0, 0, 0}, -1, background);
   }
   throw Error(ErrorCode::bad_argument, "unknown channel order", {.subject = "ImageView::order"});
 }

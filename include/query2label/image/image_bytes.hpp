@@ -23,7 +23,8 @@ class ImageBytes {
   /// The `count` bytes from `at`.
   [[nodiscard]] std::span<const std::byte> slice(std::size_t at, std::size_t count) const {
     if (at > size() || count > size() - at)
-      throw Error(ErrorCode::image_truncated, "the picture is cut off; the file is probably incomplete",
+      throw Error(ErrorCode::image_truncated,
+                  "the picture is cut off; the file is probably incomplete",
                   {.offset = std::min(at, size()),
                    .expected = std::to_string(count) + " bytes at " + std::to_string(at),
                    .actual = "a file of " + std::to_string(size())});
@@ -53,7 +54,8 @@ class ImageBytes {
   }
   [[nodiscard]] std::uint32_t big_endian(std::size_t at, std::size_t count) const {
     std::uint32_t value = 0;
-    for (const std::byte byte : slice(at, count)) value = value << 8 | static_cast<std::uint32_t>(byte);
+    for (const std::byte byte : slice(at, count))
+      value = value << 8 | static_cast<std::uint32_t>(byte);
     return value;
   }
 
@@ -66,7 +68,8 @@ inline void check_dimensions(std::uint64_t width, std::uint64_t height, const Li
   const std::string actual = std::to_string(width) + " x " + std::to_string(height);
   if (width == 0 || height == 0)
     throw Error(ErrorCode::bad_image, "a side is zero", {.offset = offset, .actual = actual});
-  if (width > limits.image_side || height > limits.image_side || width * height > limits.image_pixels)
+  if (width > limits.image_side || height > limits.image_side ||
+      width * height > limits.image_pixels)
     throw Error(ErrorCode::image_too_large, "the picture has too many pixels",
                 {.offset = offset,
                  .expected = "sides of at most " + std::to_string(limits.image_side) + " and " +

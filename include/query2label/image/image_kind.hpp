@@ -56,7 +56,10 @@ inline constexpr Signature foreign_signatures[] = {
     {0, "P6"sv, "a PNM picture"},
     {0, "\0\0\1\0"sv, "a Windows icon"},
     {0, "\x1a\x45\xdf\xa3"sv, "a Matroska or WebM film"},
-    {0, "\x7f" "ELF"sv, "a program"},
+    {0,
+     "\x7f"
+     "ELF"sv,
+     "a program"},
     {0, "MZ"sv, "a program"},
     {0, "PK\3\4"sv, "a ZIP archive"},
     {0, "\x1f\x8b"sv, "a gzip archive"},

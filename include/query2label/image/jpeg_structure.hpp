@@ -31,7 +31,8 @@ struct JpegStructure {
 /// Walks a JPEG from SOI to EOI (ITU-T T.81, annex B), entropy-coded data included.
 class JpegWalk {
  public:
-  JpegWalk(std::span<const std::byte> bytes, const Limits& limits) : file_(bytes), limits_(limits) {}
+  JpegWalk(std::span<const std::byte> bytes, const Limits& limits)
+      : file_(bytes), limits_(limits) {}
 
   /// Returns after EOI; what follows it is not looked at. Throws at the first fault.
   void run() {
@@ -80,16 +81,34 @@ class JpegWalk {
     const ImageBytes body(file_.slice(position_ + 2, length - 2));
     position_ += length;
     switch (marker) {
-      case 0xC0: case 0xC1: case 0xC2: return frame(marker, body);
-      case 0xC4: return huffman_tables(body);
-      case 0xC3: case 0xC7: case 0xCB: case 0xCF:
+      case 0xC0:
+      case 0xC1:
+      case 0xC2:
+        return frame(marker, body);
+      case 0xC4:
+        return huffman_tables(body);
+      case 0xC3:
+      case 0xC7:
+      case 0xCB:
+      case 0xCF:
         fail(ErrorCode::image_unsupported, "lossless JPEG");
-      case 0xC5: case 0xC6: case 0xCD: case 0xCE: case 0xDE: case 0xDF:
+      case 0xC5:
+      case 0xC6:
+      case 0xCD:
+      case 0xCE:
+      case 0xDE:
+      case 0xDF:
         fail(ErrorCode::image_unsupported, "hierarchical JPEG");
-      case 0xC9: case 0xCA: case 0xCC: fail(ErrorCode::image_unsupported, "arithmetic-coded JPEG");
-      case 0xC8: fail(ErrorCode::image_unsupported, "a reserved JPEG extension");
-      case 0xDA: return scan(body);
-      case 0xDB: return quantization_tables(body);
+      case 0xC9:
+      case 0xCA:
+      case 0xCC:
+        fail(ErrorCode::image_unsupported, "arithmetic-coded JPEG");
+      case 0xC8:
+        fail(ErrorCode::image_unsupported, "a reserved JPEG extension");
+      case 0xDA:
+        return scan(body);
+      case 0xDB:
+        return quantization_tables(body);
       case 0xDC:
         if (body.size() != 2 || body.be16(0) != static_cast<std::uint32_t>(structure.height))
           fail(ErrorCode::image_unsupported, "a DNL marker that changes the height");
@@ -124,20 +143,25 @@ class JpegWalk {
     if (!components_.empty()) fail(ErrorCode::bad_image, "a second frame header");
     if (body.size() < 6) fail(ErrorCode::bad_image, "a frame header of the wrong size");
     if (body.u8(0) != 8)
-      fail(ErrorCode::image_unsupported, "samples that are not 8 bit", std::to_string(body.u8(0)) + " bit");
+      fail(ErrorCode::image_unsupported, "samples that are not 8 bit",
+           std::to_string(body.u8(0)) + " bit");
     const std::uint32_t height = body.be16(1), width = body.be16(3), count = body.u8(5);
-    if (height == 0 && width != 0) fail(ErrorCode::bad_image, "a side is zero; the height is not stored in the header");
+    if (height == 0 && width != 0)
+      fail(ErrorCode::bad_image, "a side is zero; the height is not stored in the header");
     check_dimensions(width, height, limits_, segment_);
     if (count != 1 && count != 3 && count != 4)
-      fail(ErrorCode::image_unsupported, "not grey, colour or CMYK", std::to_string(count) + " components");
-    if (body.size() != 6 + 3 * count) fail(ErrorCode::bad_image, "a frame header of the wrong size");
+      fail(ErrorCode::image_unsupported, "not grey, colour or CMYK",
+           std::to_string(count) + " components");
+    if (body.size() != 6 + 3 * count)
+      fail(ErrorCode::bad_image, "a frame header of the wrong size");
     structure.width = static_cast<int>(width);
     structure.height = static_cast<int>(height);
     structure.progressive = marker == 0xC2;
 
     for (std::uint32_t i = 0; i < count; ++i) {
       const std::uint32_t sampling = body.u8(7 + 3 * i);
-      const Component component{body.u8(6 + 3 * i), sampling >> 4, sampling & 15u, body.u8(8 + 3 * i)};
+      const Component component{body.u8(6 + 3 * i), sampling >> 4, sampling & 15u,
+                                body.u8(8 + 3 * i)};
       if (component.horizontal < 1 || component.horizontal > 4 || component.vertical < 1 ||
           component.vertical > 4 || component.quantization > 3)
         fail(ErrorCode::bad_image, "a component with impossible sampling or table number");
@@ -153,7 +177,8 @@ class JpegWalk {
   }
 
   void estimate_memory() {
-    const std::uint64_t bytes_per_sample = structure.progressive ? 3 : 1;  // 16-bit coefficients too
+    const std::uint64_t bytes_per_sample =
+        structure.progressive ? 3 : 1;  // 16-bit coefficients too
     std::uint64_t samples = 0;
     for (const Component& component : components_)
       samples += units(structure.width, 8 * widest_) * component.horizontal * 8 *
@@ -189,7 +214,8 @@ class JpegWalk {
       for (std::size_t bits = 1; bits <= 16; ++bits) {
         const std::uint32_t of_length = body.u8(at + bits);
         codes_left *= 2;
-        if (of_length > codes_left) fail(ErrorCode::bad_image, "a Huffman table with too many codes");
+        if (of_length > codes_left)
+          fail(ErrorCode::bad_image, "a Huffman table with too many codes");
         codes_left -= of_length;
         count += of_length;
       }
@@ -249,13 +275,15 @@ class JpegWalk {
 
   void require_huffman(std::size_t kind, std::uint32_t number, bool needed) const {
     if (number > 3 || (needed && !huffman_defined_[kind][number]))
-      fail(ErrorCode::bad_image, "no Huffman table for a component (a frame of a Motion-JPEG film?)");
+      fail(ErrorCode::bad_image,
+           "no Huffman table for a component (a frame of a Motion-JPEG film?)");
   }
 
   /// Refuses what decoders are known to read as different colours.
   void check_color_space() const {
     if (components_.size() == 4 && adobe_transform_ != 0u && adobe_transform_ != 2u)
-      fail(ErrorCode::image_unsupported, "four components without an Adobe marker that says CMYK or YCCK");
+      fail(ErrorCode::image_unsupported,
+           "four components without an Adobe marker that says CMYK or YCCK");
     const bool named_rgb = components_.size() == 3 && components_[0].id == 'R' &&
                            components_[1].id == 'G' && components_[2].id == 'B';
     if (named_rgb && (jfif_ || adobe_transform_.value_or(0) != 0))
@@ -285,11 +313,16 @@ class JpegWalk {
       const void* found = position_ < data.size()
                               ? std::memchr(data.data() + position_, 0xFF, data.size() - position_)
                               : nullptr;
-      if (found == nullptr) position_ = data.size();
-      else position_ = static_cast<std::size_t>(static_cast<const std::byte*>(found) - data.data()) + 1;
+      if (found == nullptr)
+        position_ = data.size();
+      else
+        position_ =
+            static_cast<std::size_t>(static_cast<const std::byte*>(found) - data.data()) + 1;
       const std::uint32_t next = file_.u8(position_);  // throws where the file ends
-      if (next >= 0xD0 && next <= 0xD7) ++restarts;
-      else if (next != 0x00 && next != 0xFF) break;
+      if (next >= 0xD0 && next <= 0xD7)
+        ++restarts;
+      else if (next != 0x00 && next != 0xFF)
+        break;
     }
     --position_;
     if (restarts < expected_restarts)
@@ -299,7 +332,8 @@ class JpegWalk {
   void require_every_component() const {
     if (components_.empty()) fail(ErrorCode::bad_image, "the picture ends without a frame header");
     for (const Component& component : components_)
-      if (!component.dc_seen) fail(ErrorCode::image_truncated, "the picture ends before all its scans");
+      if (!component.dc_seen)
+        fail(ErrorCode::image_truncated, "the picture ends before all its scans");
   }
 
   ImageBytes file_;

@@ -28,9 +28,10 @@ struct PixelNormalization {
 };
 
 /// Writes the picture as floats [H, W, 3], interleaved as the model reads them. Each value is
-/// ((byte / 255) - mean) / std with every step rounded to f32, the bits of torchvision's ToTensor and
-/// Normalize. Throws bad_argument if `out` has not exactly H x W x 3 elements.
-inline void normalize_into(const Image& image, const PixelNormalization& normalization, std::span<float> out) {
+/// ((byte / 255) - mean) / std with every step rounded to f32, the bits of torchvision's ToTensor
+/// and Normalize. Throws bad_argument if `out` has not exactly H x W x 3 elements.
+inline void normalize_into(const Image& image, const PixelNormalization& normalization,
+                           std::span<float> out) {
   if (out.size() != image.rgb.size())
     throw Error(ErrorCode::bad_argument, "the output has the wrong size",
                 {.subject = "normalize_into",

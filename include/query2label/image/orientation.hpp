@@ -47,11 +47,14 @@ inline Image apply_orientation(Image image, int orientation) {
   const auto width = static_cast<std::ptrdiff_t>(image.width);
   const auto height = static_cast<std::ptrdiff_t>(image.height);
   // Where the result's top left pixel lies in the source, and the steps along its rows and columns.
-  const bool from_right = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
-  const bool from_bottom = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
+  const bool from_right =
+      orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
+  const bool from_bottom =
+      orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
   const std::ptrdiff_t x_step = from_right ? -3 : 3;
   const std::ptrdiff_t y_step = (from_bottom ? -3 : 3) * width;
-  const std::ptrdiff_t start = ((from_bottom ? height - 1 : 0) * width + (from_right ? width - 1 : 0)) * 3;
+  const std::ptrdiff_t start =
+      ((from_bottom ? height - 1 : 0) * width + (from_right ? width - 1 : 0)) * 3;
   return to_rgb({.pixels = image.rgb.data() + start,
                  .width = transposed ? image.height : image.width,
                  .height = transposed ? image.width : image.height,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The only place of stb_image_write, compiled like stb_image with internal linkage in q2l::detail::stb_write.
+// The only place of stb_image_write, compiled like stb_image with internal linkage in
+// q2l::detail::stb_write.
 #pragma once
 
 #include <math.h>
@@ -22,11 +23,13 @@
 #include "query2label/image/image.hpp"
 
 // Every macro that a host may have set for stb_image_write.
+// clang-format off
 #define Q2L_STB_WRITE_MACROS(op) \
   op(INCLUDE_STB_IMAGE_WRITE_H) op(STBIWDEF) op(STBIW_ASSERT) op(STBIW_FREE) op(STBIW_MALLOC) \
   op(STBIW_MEMMOVE) op(STBIW_REALLOC) op(STBIW_REALLOC_SIZED) op(STBIW_CRC32) \
   op(STBIW_ZLIB_COMPRESS) op(STBI_WRITE_NO_STDIO) op(STB_IMAGE_WRITE_IMPLEMENTATION) \
   op(STB_IMAGE_WRITE_STATIC)
+// clang-format on
 #define Q2L_PRAGMA(text) _Pragma(#text)
 #define Q2L_PUSH_MACRO(name) Q2L_PRAGMA(push_macro(#name))
 #define Q2L_POP_MACRO(name) Q2L_PRAGMA(pop_macro(#name))
@@ -80,8 +83,8 @@ Q2L_STB_WRITE_MACROS(Q2L_POP_MACRO)
 
 namespace q2l {
 
-/// The picture as a PNG file of 8-bit RGB. Throws bad_argument for an empty picture or one whose rows do not
-/// fit the encoder's int, out_of_memory if it cannot be encoded.
+/// The picture as a PNG file of 8-bit RGB. Throws bad_argument for an empty picture or one whose
+/// rows do not fit the encoder's int, out_of_memory if it cannot be encoded.
 inline std::vector<std::byte> encode_png(const Image& image) {
   constexpr std::size_t addressable = std::numeric_limits<int>::max() / 2;
   if (image.width < 1 || image.height < 1 || image.rgb.size() > addressable)
@@ -90,8 +93,8 @@ inline std::vector<std::byte> encode_png(const Image& image) {
                  .actual = std::to_string(image.width) + " x " + std::to_string(image.height)});
   int size = 0;
   const std::unique_ptr<unsigned char, void (*)(void*)> file(
-      detail::stb_write::stbi_write_png_to_mem(image.rgb.data(), image.width * 3, image.width, image.height, 3,
-                                               &size),
+      detail::stb_write::stbi_write_png_to_mem(image.rgb.data(), image.width * 3, image.width,
+                                               image.height, 3, &size),
       &::free);
   if (file == nullptr) throw Error(ErrorCode::out_of_memory, "no memory to encode the picture");
   const auto* first = reinterpret_cast<const std::byte*>(file.get());

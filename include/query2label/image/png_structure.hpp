@@ -21,11 +21,11 @@ struct PngStructure {
   int bit_depth = 0;
   bool palette = false;
   bool interlaced = false;
-  bool transparent = false;  ///< an alpha channel or a tRNS chunk
-  std::span<const std::byte> header;        ///< data of IHDR
-  std::span<const std::byte> colors;        ///< data of PLTE, for palette pictures
-  std::span<const std::byte> transparency;  ///< data of tRNS, or empty
-  std::span<const std::byte> exif;          ///< data of eXIf, or empty
+  bool transparent = false;                            ///< an alpha channel or a tRNS chunk
+  std::span<const std::byte> header;                   ///< data of IHDR
+  std::span<const std::byte> colors;                   ///< data of PLTE, for palette pictures
+  std::span<const std::byte> transparency;             ///< data of tRNS, or empty
+  std::span<const std::byte> exif;                     ///< data of eXIf, or empty
   std::vector<std::span<const std::byte>> compressed;  ///< data of each IDAT
   std::uint64_t compressed_bytes = 0;
   std::uint64_t decoder_bytes = 0;  ///< what inflating, unfiltering and conversion to 8 bit need
@@ -111,7 +111,8 @@ class PngWalk {
     if (color_type_ == 0 || color_type_ == 4) fail(ErrorCode::bad_image, "PLTE in a grey picture");
     if (palette_seen_) fail(ErrorCode::bad_image, "a second PLTE");
     if (data.empty() || data.size() % 3 != 0 || data.size() > 3 * 256)
-      fail(ErrorCode::bad_image, "PLTE of an impossible size", std::to_string(data.size()) + " bytes");
+      fail(ErrorCode::bad_image, "PLTE of an impossible size",
+           std::to_string(data.size()) + " bytes");
     palette_seen_ = true;
     structure_.colors = data;
   }
@@ -119,8 +120,9 @@ class PngWalk {
   void transparency(std::span<const std::byte> data) {
     if (!structure_.compressed.empty()) fail(ErrorCode::bad_image, "tRNS after the pixels");
     if (!structure_.transparency.empty()) fail(ErrorCode::bad_image, "a second tRNS");
-    const bool fits = (color_type_ == 0 && data.size() == 2) || (color_type_ == 2 && data.size() == 6) ||
-                      (color_type_ == 3 && !data.empty() && data.size() <= structure_.colors.size() / 3);
+    const bool fits =
+        (color_type_ == 0 && data.size() == 2) || (color_type_ == 2 && data.size() == 6) ||
+        (color_type_ == 3 && !data.empty() && data.size() <= structure_.colors.size() / 3);
     if (!fits) fail(ErrorCode::bad_image, "tRNS does not fit the pixel format");
     structure_.transparency = data;
     structure_.transparent = true;
@@ -128,7 +130,8 @@ class PngWalk {
 
   void compressed(std::span<const std::byte> data) {
     if (data_ended_) fail(ErrorCode::bad_image, "pixels in two separate places");
-    if (structure_.palette && !palette_seen_) fail(ErrorCode::bad_image, "pixels without a palette");
+    if (structure_.palette && !palette_seen_)
+      fail(ErrorCode::bad_image, "pixels without a palette");
     structure_.compressed.push_back(data);
     structure_.compressed_bytes += data.size();
   }
@@ -137,8 +140,8 @@ class PngWalk {
     if (!data.empty()) fail(ErrorCode::bad_image, "IEND is not empty");
     if (structure_.compressed_bytes == 0) fail(ErrorCode::bad_image, "no pixels");
     ended_ = true;
-    const auto pixels =
-        static_cast<std::uint64_t>(structure_.width) * static_cast<std::uint64_t>(structure_.height);
+    const auto pixels = static_cast<std::uint64_t>(structure_.width) *
+                        static_cast<std::uint64_t>(structure_.height);
     // Two buffers of four channels; interlaced ones need a third and a fourth for a while.
     const std::uint64_t buffers = structure_.interlaced ? 4 : 2;
     const std::uint64_t sample_bytes = structure_.bit_depth == 16 ? 2 : 1;
@@ -157,8 +160,8 @@ class PngWalk {
 };
 
 /// Checks everything about a PNG but its compressed data, which the chunks' checksums cover. Throws
-/// image_truncated, checksum_mismatch, bad_image, image_unsupported or image_too_large with the chunk's
-/// name and offset.
+/// image_truncated, checksum_mismatch, bad_image, image_unsupported or image_too_large with the
+/// chunk's name and offset.
 inline PngStructure inspect_png(std::span<const std::byte> bytes, const Limits& limits) {
   return PngWalk(bytes, limits).run();
 }

@@ -9,8 +9,8 @@
 
 namespace q2l {
 
-/// The picture in a file; see decode_image. Errors carry the path. Also throws io, not_regular_file (at once,
-/// for pipes and devices too) and file_changed.
+/// The picture in a file; see decode_image. Errors carry the path. Also throws io, not_regular_file
+/// (at once, for pipes and devices too) and file_changed.
 inline Image read_image(const std::filesystem::path& path, const DecodeOptions& options = {},
                         const Limits& limits = {}) {
   try {

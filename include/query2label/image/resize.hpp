@@ -30,8 +30,8 @@ struct ResizeWeights {
   std::vector<std::int32_t> values;
 };
 
-/// A triangle of half width max(scale, 1) around each output centre, cut at the picture's edge, normalised
-/// in double and then rounded to fixed point, half away from zero.
+/// A triangle of half width max(scale, 1) around each output centre, cut at the picture's edge,
+/// normalised in double and then rounded to fixed point, half away from zero.
 inline ResizeWeights make_resize_weights(int from, int to) {
   const double scale = static_cast<double>(from) / to;
   const double half_width = std::max(scale, 1.0);
@@ -51,8 +51,8 @@ inline ResizeWeights make_resize_weights(int from, int to) {
     }
     out.windows.push_back({static_cast<std::size_t>(first), triangle.size(), out.values.size()});
     for (const double weight : triangle)
-      out.values.push_back(
-          static_cast<std::int32_t>(0.5 + weight / sum * (std::int32_t{1} << resize_fraction_bits)));
+      out.values.push_back(static_cast<std::int32_t>(
+          0.5 + weight / sum * (std::int32_t{1} << resize_fraction_bits)));
   }
   return out;
 }
@@ -62,10 +62,10 @@ inline std::uint8_t round_sample(std::int32_t sum) noexcept {
 }
 inline constexpr std::int32_t resize_half = std::int32_t{1} << (resize_fraction_bits - 1);
 
-/// Rows [height, from, 3] to [height, to, 3]. Works on several rows at a time, laid out so that the samples
-/// of one column are neighbours and share a weight.
-inline std::vector<std::uint8_t> resize_rows(const std::uint8_t* in, std::size_t height, std::size_t from,
-                                             const ResizeWeights& weights) {
+/// Rows [height, from, 3] to [height, to, 3]. Works on several rows at a time, laid out so that the
+/// samples of one column are neighbours and share a weight.
+inline std::vector<std::uint8_t> resize_rows(const std::uint8_t* in, std::size_t height,
+                                             std::size_t from, const ResizeWeights& weights) {
   constexpr std::size_t rows = 8, lanes = 3 * rows;
   const std::size_t to = weights.windows.size();
   std::vector<std::uint8_t> out(height * to * 3);
@@ -117,7 +117,8 @@ inline std::vector<std::uint8_t> resize_columns(const std::uint8_t* in, std::siz
         else
           for (std::size_t lane = 0; lane < count; ++lane) sum[lane] += weight * row[lane];
       }
-      for (std::size_t lane = 0; lane < count; ++lane) target[left + lane] = round_sample(sum[lane]);
+      for (std::size_t lane = 0; lane < count; ++lane)
+        target[left + lane] = round_sample(sum[lane]);
     }
     target += samples;
   }
@@ -126,16 +127,17 @@ inline std::vector<std::uint8_t> resize_columns(const std::uint8_t* in, std::siz
 
 }  // namespace detail
 
-/// The picture at width x height by antialiased bilinear resampling, equal byte for byte to Pillow's
-/// Image.resize(..., BILINEAR) on RGB, which the models were trained with: first along the rows, then along
-/// the columns, rounding to 8 bit after each; a side that keeps its length is left alone.
-/// Throws bad_argument for an empty picture or a size below 1.
+/// The picture at width x height by antialiased bilinear resampling, equal byte for byte to
+/// Pillow's Image.resize(..., BILINEAR) on RGB, which the models were trained with: first along the
+/// rows, then along the columns, rounding to 8 bit after each; a side that keeps its length is left
+/// alone. Throws bad_argument for an empty picture or a size below 1.
 inline Image resize_bilinear(const Image& image, int width, int height) {
   if (image.width < 1 || image.height < 1 || width < 1 || height < 1)
-    throw Error(ErrorCode::bad_argument, "a picture to resize and its new size need sides of at least 1",
+    throw Error(ErrorCode::bad_argument,
+                "a picture to resize and its new size need sides of at least 1",
                 {.subject = "resize_bilinear",
-                 .actual = std::to_string(image.width) + " x " + std::to_string(image.height) + " to " +
-                           std::to_string(width) + " x " + std::to_string(height)});
+                 .actual = std::to_string(image.width) + " x " + std::to_string(image.height) +
+                           " to " + std::to_string(width) + " x " + std::to_string(height)});
   if (width == image.width && height == image.height) return image;
   std::vector<std::uint8_t> rows;
   const std::uint8_t* pixels = image.rgb.data();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// The only place of stb_image: compiled here with internal linkage inside q2l::detail::stb, with only the
-// three decoders that are needed, under a budget for its memory. A host may use stb_image itself, before
-// or after this header, with settings of its own: every macro it could have set is put back.
+// The only place of stb_image: compiled here with internal linkage inside q2l::detail::stb, with
+// only the three decoders that are needed, under a budget for its memory. A host may use stb_image
+// itself, before or after this header, with settings of its own: every macro it could have set is
+// put back.
 #pragma once
 
 #include <limits.h>
@@ -38,7 +39,8 @@ inline thread_local constinit DecoderBudget decoder_budget{};
 
 inline constexpr std::size_t decoder_block_header = 16;  // keeps the alignment of calloc
 
-/// Zeroed memory within the budget, so that what a damaged file leaves unwritten is not heap garbage.
+/// Zeroed memory within the budget, so that what a damaged file leaves unwritten is not heap
+/// garbage.
 inline void* decoder_malloc(std::size_t size) noexcept {
   DecoderBudget& budget = decoder_budget;
   if (size > budget.bytes_left) {
@@ -75,6 +77,7 @@ inline void* decoder_realloc(void* memory, std::size_t old_size, std::size_t new
 }  // namespace q2l::detail
 
 // Every macro that a host may have set for stb_image, or that would change its text.
+// clang-format off
 #define Q2L_STB_MACROS(op) \
   op(FAST_BITS) op(STBIDEF) op(STBI_ASSERT) op(STBI_FREE) op(STBI_INCLUDE_STB_IMAGE_H) \
   op(STBI_MALLOC) op(STBI_MAX_DIMENSIONS) op(STBI_NO_BMP) op(STBI_NO_FAILURE_STRINGS) \
@@ -83,6 +86,7 @@ inline void* decoder_realloc(void* memory, std::size_t old_size, std::size_t new
   op(STBI_NO_THREAD_LOCALS) op(STBI_NO_ZLIB) op(STBI_ONLY_BMP) op(STBI_ONLY_JPEG) \
   op(STBI_ONLY_PNG) op(STBI_REALLOC) op(STBI_REALLOC_SIZED) op(stbi__err) op(stbi__errpf) \
   op(stbi__errpuc) op(STB_IMAGE_IMPLEMENTATION) op(STB_IMAGE_STATIC)
+// clang-format on
 #define Q2L_PRAGMA(text) _Pragma(#text)
 #define Q2L_PUSH_MACRO(name) Q2L_PRAGMA(push_macro(#name))
 #define Q2L_POP_MACRO(name) Q2L_PRAGMA(pop_macro(#name))
@@ -121,7 +125,8 @@ Q2L_STB_MACROS(Q2L_PUSH_MACRO)
 
 #define STB_IMAGE_IMPLEMENTATION
 #define STB_IMAGE_STATIC
-#define STBI_ASSERT(condition) ((void)0)  // a library never aborts; the structure was checked before
+#define STBI_ASSERT(condition) \
+  ((void)0)  // a library never aborts; the structure was checked before
 #define STBI_FREE(memory) ::q2l::detail::decoder_free(memory)
 #define STBI_MALLOC(size) ::q2l::detail::decoder_malloc(size)
 #define STBI_REALLOC_SIZED(memory, old_size, new_size) \
@@ -206,26 +211,32 @@ class PieceReader {
   std::size_t within_ = 0;
 };
 
-/// Decodes to `channels` (3 or 4) of 8 bit, with at most `budget` bytes of memory. Throws bad_image,
-/// image_too_large where the file wants more memory than a picture of its size needs, or out_of_memory.
-inline DecodedPixels decode_with_stb(std::span<const std::span<const std::byte>> pieces, int channels,
-                                     std::uint64_t budget) {
+/// Decodes to `channels` (3 or 4) of 8 bit, with at most `budget` bytes of memory. Throws
+/// bad_image, image_too_large where the file wants more memory than a picture of its size needs, or
+/// out_of_memory.
+inline DecodedPixels decode_with_stb(std::span<const std::span<const std::byte>> pieces,
+                                     int channels, std::uint64_t budget) {
   PieceReader reader(pieces);
   const stb::stbi_io_callbacks callbacks{
-      [](void* user, char* data, int size) { return static_cast<PieceReader*>(user)->read(data, size); },
+      [](void* user, char* data, int size) {
+        return static_cast<PieceReader*>(user)->read(data, size);
+      },
       [](void* user, int size) { static_cast<PieceReader*>(user)->read(nullptr, size); },
       [](void* user) { return static_cast<PieceReader*>(user)->at_end() ? 1 : 0; }};
   decoder_budget = {.bytes_left = budget};
   DecodedPixels decoded;
   int channels_in_file = 0;
-  decoded.samples.reset(stb::stbi_load_from_callbacks(&callbacks, &reader, &decoded.width, &decoded.height,
-                                                      &channels_in_file, channels));
+  decoded.samples.reset(stb::stbi_load_from_callbacks(
+      &callbacks, &reader, &decoded.width, &decoded.height, &channels_in_file, channels));
   if (decoded.samples != nullptr) return decoded;
-  if (decoder_budget.out_of_memory) throw Error(ErrorCode::out_of_memory, "no memory to decode the picture");
+  if (decoder_budget.out_of_memory)
+    throw Error(ErrorCode::out_of_memory, "no memory to decode the picture");
   if (decoder_budget.exceeded)
-    throw Error(ErrorCode::image_too_large, "decoding needs more memory than a picture of this size should",
+    throw Error(ErrorCode::image_too_large,
+                "decoding needs more memory than a picture of this size should",
                 {.expected = "at most " + std::to_string(budget) + " bytes"});
-  throw Error(ErrorCode::bad_image, "the compressed picture is damaged", {.actual = stb::stbi_failure_reason()});
+  throw Error(ErrorCode::bad_image, "the compressed picture is damaged",
+              {.actual = stb::stbi_failure_reason()});
 }
 
 }  // namespace q2l::detail

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -27,6 +29,14 @@ inline constexpr std::array named_backbones{
     NamedBackbone{"resnet34", ResNetShape{false, {3, 4, 6, 3}, 64}},
     NamedBackbone{"resnet50", ResNetShape{true, {3, 4, 6, 3}, 64}},
     NamedBackbone{"resnet101", ResNetShape{true, {3, 4, 23, 3}, 64}},
+    NamedBackbone{"tresnetl", TResNetShape::large()},
+    NamedBackbone{"tresnetxl", TResNetShape::extra_large()},
+    NamedBackbone{"tresnetl_v2", TResNetShape::large_v2()},
+    NamedBackbone{"swin_B_224_22k", SwinShape::base(7)},
+    NamedBackbone{"swin_B_384_22k", SwinShape::base(12)},
+    NamedBackbone{"swin_L_224_22k", SwinShape::large(7)},
+    NamedBackbone{"swin_L_384_22k", SwinShape::large(12)},
+    NamedBackbone{"CvT_w24", CvtShape{}},
 };
 
 namespace detail {
@@ -40,6 +50,12 @@ struct BackboneFamily {
 inline constexpr std::array backbone_families{
     BackboneFamily{"ResNet", "backbone.0.body.conv1.weight",
                    [](const WeightMap& w) -> BackboneShape { return infer_resnet_shape(w); }},
+    BackboneFamily{"TResNet", "backbone.0.body.body.conv1.0.weight",
+                   [](const WeightMap& w) -> BackboneShape { return infer_tresnet_shape(w); }},
+    BackboneFamily{"Swin", "backbone.0.patch_embed.proj.weight",
+                   [](const WeightMap& w) -> BackboneShape { return infer_swin_shape(w); }},
+    BackboneFamily{"CvT", "backbone.0.stage0.patch_embed.proj.weight",
+                   [](const WeightMap& w) -> BackboneShape { return infer_cvt_shape(w); }},
 };
 
 inline const BackboneFamily& find_backbone_family(const WeightMap& weights) {
@@ -52,6 +68,27 @@ inline const BackboneFamily& find_backbone_family(const WeightMap& weights) {
   throw Error(ErrorCode::missing_tensor, "the backbone is of no known family: " + tried);
 }
 
+/// What a freely sized backbone's description adds to what the tensors show: CvT's heads.
+inline BackboneShape complete_shape(BackboneShape shape, const nlohmann::json& arch) {
+  auto* cvt = std::get_if<CvtShape>(&shape);
+  if (cvt == nullptr || !arch.is_object() || !arch.contains("num_heads")) return shape;
+  const nlohmann::json& heads = arch["num_heads"];
+  const bool fits = heads.is_array() && heads.size() == cvt->heads.size() &&
+                    std::all_of(heads.begin(), heads.end(), [](const nlohmann::json& n) {
+                      return n.is_number_unsigned() && n.get<std::uint64_t>() <= 4096;
+                    });
+  if (!fits) {
+    throw Error(ErrorCode::bad_config, "the configuration does not fit",
+                {.subject = "backbone_arch.num_heads",
+                 .expected = "a number of heads for each of 3 stages",
+                 .actual = heads.dump()});
+  }
+  for (std::size_t i = 0; i < cvt->heads.size(); ++i) {
+    cvt->heads[i] = heads[i].get<std::size_t>();
+  }
+  return shape;
+}
+
 }  // namespace detail
 
 /// The backbone's name and shape. `name` and `arch` are the configuration's `backbone` and
@@ -62,7 +99,8 @@ inline std::pair<std::string, BackboneShape> choose_backbone(const std::optional
                                                              const nlohmann::json* arch,
                                                              const WeightMap& weights) {
   const detail::BackboneFamily& family = detail::find_backbone_family(weights);
-  const BackboneShape found = family.infer(weights);
+  const BackboneShape found = arch != nullptr ? detail::complete_shape(family.infer(weights), *arch)
+                                              : family.infer(weights);
   if (!name) {
     for (const NamedBackbone& known : named_backbones) {
       if (known.shape == found) return {std::string(known.name), found};

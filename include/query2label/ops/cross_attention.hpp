@@ -49,7 +49,7 @@ struct CrossAttention {
   CrossAttention() = default;
   CrossAttention(const MultiHeadAttentionParameters<T>& p, CrossAttentionForm form_)
       : form(form_),
-        heads(p.heads),
+        heads(p.checked_heads()),
         query(p.width, p.width, p.weight(0), p.bias(0)),
         out(p.width, p.width, p.out_proj_weight, p.out_proj_bias) {
     const std::size_t width = p.width;
@@ -100,11 +100,13 @@ struct CrossAttentionMemory {
 };
 
 /// Prepares m [N T, D] with the position code `position` [T, D] for the layers of a decoder; the
-/// result lives in the workspace's current frame.
+/// result lives in the workspace's current frame. Throws Error bad_argument when shapes do not fit.
 template <class T, class Arch>
 CrossAttentionMemory<T, Arch> prepare_memory(const Context& context, CrossAttentionForm form,
                                              std::size_t images, Matrix<const T> tokens,
                                              Matrix<const T> position) {
+  require_argument(images > 0 && tokens.rows > 0 && tokens.rows % images == 0, "prepare_memory",
+                   "the images must divide the tokens");
   const Matrix<T> positioned = context.workspace.take_matrix<T>(tokens.rows, tokens.columns);
   add<T, Arch>(context, tokens, position, positioned);
   CrossAttentionMemory<T, Arch> memory{images, tokens, positioned};
@@ -157,7 +159,10 @@ void cross_attention(const Context& context, const CrossAttention<T, Arch>& laye
   const std::size_t width = layer.width();
   const std::size_t tokens = memory.tokens_per_image();
   const T scale = attention_scale<T>(width, layer.heads);
+  require_argument(image < memory.images, "cross_attention", "there is no such image");
+  require_equal(memory.tokens.columns, width, "cross_attention: columns of the tokens");
   require_equal(queries.rows, layer.query_rows(labels), "cross_attention: rows of queries");
+  require_equal(queries.columns, width, "cross_attention: columns of queries");
   const Workspace::Frame frame(context.workspace);
   const Matrix<T> attended = context.workspace.take_matrix<T>(labels, width);
 

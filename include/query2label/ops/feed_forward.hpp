@@ -18,6 +18,7 @@ struct FeedForward {
 };
 
 /// out [M, D] = linear2(activation(linear1(in [M, D]))) plus the residual of `options`.
+/// Throws Error bad_argument when shapes do not fit.
 template <class T, class Arch>
 void feed_forward(const Context& context, const FeedForward<T, Arch>& layer, Matrix<const T> in,
                   Matrix<T> out, const OutputOptions<T>& options = {}) {

@@ -32,8 +32,9 @@ struct LayerNorm {
   }
 };
 
-/// out [M, D] = layer norm of each row of in [M, D]; `out` may be `in`. Error of an element: 8 eps
-/// times the largest normalised magnitude times |weight|, plus 2 eps |bias|.
+/// out [M, D] = layer norm of each row of in [M, D]; `out` may be `in`. Error of an element with the
+/// normalised value y: (D + 8) eps (|weight| (a + |y|) + |bias|), where a, the mean of |in| over the
+/// row's deviation, is large only where the mean is.
 /// Throws Error bad_argument when shapes do not fit.
 template <class T, class Arch>
 void layer_norm(const Context& context, const LayerNorm<T>& norm, Matrix<const T> in,

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "query2label/core/context.hpp"
+#include "query2label/core/shape_check.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/ops/linear.hpp"
 #include "query2label/ops/scaled_dot_product_attention.hpp"
@@ -20,11 +21,21 @@ struct MultiHeadAttentionParameters {
   std::span<const T> in_proj_weight, in_proj_bias, out_proj_weight, out_proj_bias;
 
   /// Rows of projection 0 (q), 1 (k) or 2 (v), and of `count` projections from there.
+  /// Throws Error bad_argument when sizes do not fit.
   [[nodiscard]] std::span<const T> weight(std::size_t first, std::size_t count = 1) const {
+    require_equal(in_proj_weight.size(), 3 * width * width,
+                  "MultiHeadAttention: elements of in_proj_weight");
     return in_proj_weight.subspan(first * width * width, count * width * width);
   }
   [[nodiscard]] std::span<const T> bias(std::size_t first, std::size_t count = 1) const {
+    require_equal(in_proj_bias.size(), 3 * width, "MultiHeadAttention: elements of in_proj_bias");
     return in_proj_bias.subspan(first * width, count * width);
+  }
+  /// The heads. Throws Error bad_argument unless they divide the width.
+  [[nodiscard]] std::size_t checked_heads() const {
+    require_argument(heads > 0 && width % heads == 0, "MultiHeadAttention",
+                     "the heads must divide the width");
+    return heads;
   }
 };
 
@@ -39,7 +50,7 @@ struct SelfAttention {
 
   SelfAttention() = default;
   explicit SelfAttention(const MultiHeadAttentionParameters<T>& p)
-      : heads(p.heads),
+      : heads(p.checked_heads()),
         query_key(p.width, 2 * p.width, p.weight(0, 2), p.bias(0, 2)),
         value(p.width, p.width, p.weight(2), p.bias(2)),
         out(p.width, p.width, p.out_proj_weight, p.out_proj_bias) {}
@@ -47,6 +58,7 @@ struct SelfAttention {
 
 /// out [N M, D] = attention over each of N sequences, queries and keys from `query_key_input`
 /// [N M, D], values from `value_input` [N M, D], plus the residual of `options`.
+/// Throws Error bad_argument when shapes do not fit.
 template <class T, class Arch>
 void self_attention(const Context& context, const SelfAttention<T, Arch>& layer,
                     std::size_t sequences, Matrix<const T> query_key_input,

@@ -28,7 +28,8 @@ struct AttentionBias {
 ///   q [N M, D], k [N T, D], v [N T, D] -> out [N M, D],   D = A w,   N sequences
 ///   out[n, :, head] = softmax(scale q[n, :, head] k[n, :, head]^T + bias + mask) v[n, :, head]
 /// `maps`, if not null, gets the attention weights [N, A, M, T]. `out` must not overlap k or v.
-/// The softmax's error is 4 eps relative; each product adds that of `linear`.
+/// Each product has the error of `linear`. That of a score s is a relative one of its weight, to
+/// which the softmax adds (T + 2 |s| + 6) eps.
 /// Throws Error bad_argument when shapes do not fit.
 template <class T, class Arch>
 void scaled_dot_product_attention(const Context& context, Matrix<const T> q, Matrix<const T> k,

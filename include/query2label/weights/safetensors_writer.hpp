@@ -12,9 +12,9 @@
 #include <vector>
 
 #include "query2label/core/error.hpp"
+#include "query2label/core/output_file.hpp"
 #include "query2label/weights/dtype.hpp"
 #include "query2label/weights/json_document.hpp"
-#include "query2label/core/output_file.hpp"
 #include "query2label/weights/tensor_entry.hpp"
 
 namespace q2l {

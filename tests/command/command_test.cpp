@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: MIT
+// The program itself, as users run it, on a tiny model. Q2L_COMMAND is its path; a build without
+// the tools has none.
+#ifdef Q2L_COMMAND
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <chrono>
+#include <filesystem>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "q2l/escape.hpp"
+#include "query2label/image/read_image.hpp"
+#include "query2label/tagger.hpp"
+#include "support/temporary_folder.hpp"
+
+using q2l::test::content_of;
+using q2l::test::TemporaryFolder;
+
+namespace {
+
+using Arguments = std::vector<std::string>;
+
+const std::string model = std::string(Q2L_TESTS_DIR) + "/weights/data/resnet_basic.pkl";
+const std::string pictures = std::string(Q2L_EXAMPLES_DIR) + "/data";
+
+/// Starts the program with the given files as its standard streams.
+pid_t start(const Arguments& arguments, int in, int out, int err) {
+  std::vector<char*> words = {const_cast<char*>("q2l")};
+  for (const std::string& argument : arguments)
+    words.push_back(const_cast<char*>(argument.c_str()));
+  words.push_back(nullptr);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::dup2(in, 0);
+    ::dup2(out, 1);
+    ::dup2(err, 2);
+    ::execv(Q2L_COMMAND, words.data());
+    ::_exit(127);
+  }
+  REQUIRE(child > 0);
+  return child;
+}
+
+int status_of(pid_t child) {
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+struct Result {
+  int status;
+  std::string out, err;
+};
+
+Result run(const Arguments& arguments, const std::string& input = "") {
+  const TemporaryFolder folder;
+  const int in = ::open(folder.write("in", input).c_str(), O_RDONLY | O_CLOEXEC);
+  const int out = ::open(folder.write("out", "").c_str(), O_WRONLY | O_CLOEXEC);
+  const int err = ::open(folder.write("err", "").c_str(), O_WRONLY | O_CLOEXEC);
+  const int status = status_of(start(arguments, in, out, err));
+  for (const int stream : {in, out, err}) ::close(stream);
+  return {status, content_of(folder / "out"), content_of(folder / "err")};
+}
+
+Result tag(Arguments arguments, const std::string& input = "") {
+  arguments.insert(arguments.begin(), {"tag", "--model", model, "--threads", "1"});
+  return run(arguments, input);
+}
+
+std::vector<nlohmann::json> records_of(const std::string& text) {
+  std::vector<nlohmann::json> records;
+  for (std::size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos;
+       begin = end + 1)
+    records.push_back(nlohmann::json::parse(text.substr(begin, end - begin)));
+  return records;
+}
+
+std::ptrdiff_t lines_in(const std::string& text) {
+  return std::count(text.begin(), text.end(), '\n');
+}
+
+}  // namespace
+
+TEST_CASE("The command prints the scores that the library computes, to the bit", "[command]") {
+  const std::string picture = pictures + "/scene2.png";
+  const Result result = tag({"--format", "jsonl", "--scores", "all", "--top-k", "1", picture});
+  CHECK(result.status == 0);
+  CHECK(result.err.empty());
+  const auto records = records_of(result.out);
+  REQUIRE(records.size() == 1);
+  const q2l::Image image = q2l::read_image(picture);
+  CHECK(records[0]["path"] == picture);
+  CHECK(records[0]["width"] == image.width);
+  CHECK(records[0]["height"] == image.height);
+  CHECK(records[0]["tags"].size() == 1);
+
+  const q2l::Tagger tagger = q2l::Tagger::load(model, {.threads = 1});
+  const std::vector<float> scores = tagger.scores(std::span(&image, 1))[0];
+  REQUIRE(records[0]["scores"].size() == scores.size());
+  for (std::size_t k = 0; k < scores.size(); ++k) {
+    CHECK(records[0]["scores"][k]["label"] == tagger.labels()[k]);
+    CHECK(records[0]["scores"][k]["score"].get<float>() == scores[k]);
+  }
+}
+
+TEST_CASE("A folder with broken pictures gives every picture one record and exit 1", "[command]") {
+  const TemporaryFolder folder;
+  std::filesystem::copy(pictures + "/scene1.jpg", folder / "good.jpg");
+  std::filesystem::copy(pictures + "/scene2.png", folder / "also\xFF good.png");
+  folder.write("cut.jpg", content_of(pictures + "/scene1.jpg").substr(0, 1000));
+  folder.write("empty.png", "");
+  folder.write("notes.txt", "not a picture");
+  const Result result = tag({"--format", "jsonl", "--batch", "3", folder.path().string()});
+  CHECK(result.status == 1);
+  const auto records = records_of(result.out);
+  REQUIRE(records.size() == 4);
+  CHECK(q2l::command::from_hex(records[0]["path_bytes"].get<std::string>()) ==
+        (folder / "also\xFF good.png").string());
+  CHECK(records[1]["error"]["code"] == "ImageTruncated");
+  CHECK(records[2]["error"]["code"] == "ImageUnsupported");
+  CHECK(records[3]["tags"].is_array());
+  CHECK(lines_in(result.err) == 3);
+  CHECK(result.err.ends_with("q2l: 2 of 4 pictures failed\n"));
+}
+
+TEST_CASE("Batches and threads do not change what is printed", "[command]") {
+  const Result one = tag({"--format", "jsonl", "--scores", "all", pictures});
+  CHECK(lines_in(one.out) == 6);
+  CHECK(tag({"--format", "jsonl", "--scores", "all", "--batch", "4", pictures}).out == one.out);
+  CHECK(run({"tag", "--model", model, "--threads", "3", "--format", "jsonl", "--scores", "all",
+             pictures})
+            .out == one.out);
+}
+
+TEST_CASE("A list of paths on standard input is tagged in its order", "[command]") {
+  const Result result = tag({"-"}, pictures + "/scene3.jpg\n" + pictures + "/scene1.jpg");
+  CHECK(result.status == 0);
+  CHECK(lines_in(result.out) == 2);
+  CHECK(result.out.starts_with(pictures + "/scene3.jpg: "));
+}
+
+TEST_CASE("A run that was cut short is resumed to the output of a whole one", "[command]") {
+  const std::string format = GENERATE("jsonl", "csv");
+  const TemporaryFolder folder;
+  const std::string output = folder / "out";
+  REQUIRE(tag({"--format", format, "--output", output, pictures}).status == 0);
+  const std::string whole = content_of(output);
+  for (const std::size_t cut :
+       {std::size_t{0}, std::size_t{20}, whole.size() / 2, whole.size() - 1, whole.size()}) {
+    INFO("cut at " << cut);
+    folder.write("out", whole.substr(0, cut));
+    CHECK(tag({"--format", format, "--output", output, "--resume", pictures}).status == 0);
+    CHECK(content_of(output) == whole);
+  }
+  CHECK(tag({"--format", format, "--output", output, pictures}).status == 2);
+  CHECK(content_of(output) == whole);
+}
+
+TEST_CASE("Heat maps are written as pictures, one a tag, and are not tagged themselves",
+          "[command]") {
+  const TemporaryFolder folder;
+  std::filesystem::create_directory(folder / "in");
+  std::filesystem::copy(pictures + "/scene1.jpg", folder / "in/a.jpg");
+  const std::string maps = folder / "in/maps";
+  for (int round = 0; round < 2; ++round) {
+    const Result result = tag({"--top-k", "2", "--heat-maps", maps, (folder / "in").string()});
+    CHECK(result.status == 0);
+    CHECK(lines_in(result.out) == 1);
+  }
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(maps)) {
+    names.push_back(entry.path().filename());
+    CHECK(q2l::read_image(entry.path()).width == 640);
+  }
+  std::ranges::sort(names);
+  CHECK(names == std::vector<std::string>{"a.jpg.label_0.png", "a.jpg.label_2.png"});
+}
+
+TEST_CASE("Every kind of failure has its exit status and one line", "[command]") {
+  const TemporaryFolder folder;
+  const std::string picture = pictures + "/scene1.jpg";
+  struct Case {
+    Arguments arguments;
+    int status;
+    std::string part;  ///< of the message
+  };
+  const std::vector<Case> cases = {
+      {{"tag", "--model", model, picture, "--batch", "0"}, 2, "--batch"},
+      {{"tag", "--model", model, picture, "--output", picture}, 2, "is the --output as well"},
+      {{"tag", "--model", folder / "none", picture}, 3, "none: cannot open"},
+      {{"tag", "--model", picture, picture}, 3, "JPEG"},
+      {{"tag", "--model", model, "--labels", folder.write("labels", "a\nb\n"), picture},
+       3,
+       "has 2, head has 3"},
+      {{"tag", "--model", model, "--config", folder.write("bad.json", "{"), picture},
+       3,
+       "bad.json"},
+      {{"tag", "--model", model, picture, "--output", "/dev/full"},
+       4,
+       "/dev/full: cannot write: No space left"},
+      {{"tag", "--model", model, picture, "--heat-maps", picture}, 4, "cannot make the folder"},
+      {{"info", folder / "none"}, 3, "none: cannot open"},
+      {{"convert", model, model}, 2, "is the model to convert"},
+      {{"convert", model, folder / "none/out"}, 4, "cannot create"}};
+  for (const Case& test : cases) {
+    const Result result = run(test.arguments);
+    CAPTURE(result.err);
+    CHECK(result.status == test.status);
+    CHECK(lines_in(result.err) == 1);
+    CHECK(result.err.starts_with("q2l: "));
+    CHECK(result.err.find(test.part) != std::string::npos);
+    CHECK(result.out.empty());
+  }
+}
+
+TEST_CASE("A closed pipe ends the run quietly", "[command]") {
+  const TemporaryFolder folder;
+  int ends[2];
+  REQUIRE(::pipe(ends) == 0);
+  ::close(ends[0]);
+  const int err = ::open(folder.write("err", "").c_str(), O_WRONLY | O_CLOEXEC);
+  CHECK(status_of(start({"tag", "--model", model, pictures}, STDIN_FILENO, ends[1], err)) == 4);
+  ::close(ends[1]);
+  ::close(err);
+  CHECK(content_of(folder / "err").empty());
+}
+
+TEST_CASE("An interrupt finishes the picture at work and leaves whole lines", "[command]") {
+  const TemporaryFolder folder;
+  int ends[2];
+  REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+  const int err = ::open(folder.write("err", "").c_str(), O_WRONLY | O_CLOEXEC);
+  const std::string output = folder / "out";
+  const pid_t child = start({"tag", "--model", model, "--format", "jsonl", "--output", output, "-"},
+                            ends[0], err, err);
+  const std::string path = pictures + "/scene1.jpg\n" + pictures + "/scene2.png\n";
+  REQUIRE(::write(ends[1], path.data(), path.size()) == static_cast<ssize_t>(path.size()));
+  for (int i = 0;
+       i < 3000 && (!std::filesystem::exists(output) || std::filesystem::file_size(output) == 0);
+       ++i)
+    std::this_thread::sleep_for(
+        std::chrono::milliseconds(10));  // the list stays open: the run waits for more
+  ::kill(child, SIGINT);
+  CHECK(status_of(child) == 128 + SIGINT);
+  for (const int stream : {ends[0], ends[1], err}) ::close(stream);
+  const std::string text = content_of(output);
+  CHECK(text.ends_with('\n'));
+  CHECK(records_of(text).size() >= 1);
+  CHECK(content_of(folder / "err").starts_with("q2l: stopped after "));
+}
+
+TEST_CASE("A converted checkpoint says everything itself and gives the same scores", "[command]") {
+  const TemporaryFolder folder;
+  const std::string converted = folder / "model.safetensors";
+  const std::string labels = folder.write("labels.txt", "cat\ndog\nhot dog\n");
+  REQUIRE(run({"convert", model, converted, "--labels", labels}).status == 0);
+
+  const Result described = run({"info", converted});
+  CHECK(described.status == 0);
+  CHECK(described.out.find("3: cat, dog, hot dog\n") != std::string::npos);
+  CHECK(described.out.find("safetensors") != std::string::npos);
+  CHECK(described.out.find("passed") != std::string::npos);
+  CHECK(run({"info", model}).out.find("PyTorch checkpoint") != std::string::npos);
+
+  const Arguments rest = {"--format", "jsonl", "--scores", "all", pictures};
+  Arguments from_converted = {"tag", "--model", converted};
+  Arguments from_checkpoint = {"tag", "--model", model, "--labels", labels};
+  for (Arguments* arguments : {&from_converted, &from_checkpoint})
+    arguments->insert(arguments->end(), rest.begin(), rest.end());
+  const Result a = run(from_converted);
+  CHECK(a.status == 0);
+  CHECK(lines_in(a.out) == 6);
+  CHECK(a.out == run(from_checkpoint).out);
+}
+
+#endif  // Q2L_COMMAND

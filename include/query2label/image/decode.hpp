@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -9,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "query2label/core/error.hpp"
@@ -60,39 +62,40 @@ inline Image decode_jpeg(std::span<const std::byte> bytes, const JpegStructure& 
                        structure.decoder_bytes, background);
 }
 
-/// Length, name and, for short ones, data of a PNG chunk. The decoder does not look at checksums.
-inline void append_chunk(std::vector<std::byte>& out, std::string_view name, std::uint64_t length,
-                         std::span<const std::byte> data = {}) {
+inline constexpr std::size_t png_checksum_bytes = 4;  ///< left zero: the decoder does not look
+
+inline void append_chunk_start(std::vector<std::byte>& out, std::string_view name,
+                               std::uint64_t length) {
   for (int shift = 24; shift >= 0; shift -= 8)
     out.push_back(static_cast<std::byte>(length >> shift & 0xFFu));
   for (const char letter : name) out.push_back(static_cast<std::byte>(letter));
+}
+
+inline void append_chunk(std::vector<std::byte>& out, std::string_view name,
+                         std::span<const std::byte> data) {
+  append_chunk_start(out, name, data.size());
   out.insert(out.end(), data.begin(), data.end());
+  out.resize(out.size() + png_checksum_bytes);
 }
 
 /// Hands over only what matters, as one IDAT, with the palette filled up to 256 colours. The format
 /// leaves open what a pixel beyond the palette's end shows; here it is its index as grey, as in
 /// Pillow.
 inline Image decode_png(const PngStructure& structure, Color background) {
-  constexpr std::array<std::byte, 4> no_checksum{};
   std::vector<std::byte> head;
   for (const char c : std::string_view("\x89PNG\r\n\x1a\n"))
     head.push_back(static_cast<std::byte>(c));
-  append_chunk(head, "IHDR", structure.header.size(), structure.header);
-  head.resize(head.size() + no_checksum.size());
+  append_chunk(head, "IHDR", structure.header);
   if (structure.palette) {
     std::vector<std::byte> colors(structure.colors.begin(), structure.colors.end());
     for (std::size_t index = colors.size() / 3; index < 256; ++index)
       colors.insert(colors.end(), 3, static_cast<std::byte>(index));
-    append_chunk(head, "PLTE", colors.size(), colors);
-    head.resize(head.size() + no_checksum.size());
+    append_chunk(head, "PLTE", colors);
   }
-  if (!structure.transparency.empty()) {
-    append_chunk(head, "tRNS", structure.transparency.size(), structure.transparency);
-    head.resize(head.size() + no_checksum.size());
-  }
-  append_chunk(head, "IDAT", structure.compressed_bytes);
-  std::vector<std::byte> tail(no_checksum.begin(), no_checksum.end());
-  append_chunk(tail, "IEND", 0, no_checksum);
+  if (!structure.transparency.empty()) append_chunk(head, "tRNS", structure.transparency);
+  append_chunk_start(head, "IDAT", structure.compressed_bytes);
+  std::vector<std::byte> tail(png_checksum_bytes);
+  append_chunk(tail, "IEND", {});
 
   std::vector<std::span<const std::byte>> pieces{head};
   pieces.insert(pieces.end(), structure.compressed.begin(), structure.compressed.end());
@@ -131,8 +134,8 @@ inline Image decode_any(std::span<const std::byte> bytes, const DecodeOptions& o
       break;
     }
   }
-  return options.apply_orientation ? apply_orientation(std::move(image), exif_orientation(exif))
-                                   : image;
+  if (!options.apply_orientation) return image;
+  return apply_orientation(std::move(image), exif_orientation(exif));
 }
 
 }  // namespace detail

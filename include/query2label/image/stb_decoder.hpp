@@ -2,7 +2,7 @@
 // The only place of stb_image: compiled here with internal linkage inside q2l::detail::stb, with
 // only the three decoders that are needed, under a budget for its memory. A host may use stb_image
 // itself, before or after this header, with settings of its own: every macro it could have set is
-// put back.
+// put back. Each unit that includes this has a copy of its own; they are the same.
 #pragma once
 
 #include <limits.h>

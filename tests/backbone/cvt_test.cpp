@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/backbone/cvt.hpp>
-
-#include <catch2/catch.hpp>
-
 #include <array>
+#include <catch2/catch.hpp>
 #include <cstddef>
+#include <query2label/backbone/cvt.hpp>
 #include <string>
 #include <utility>
 #include <vector>

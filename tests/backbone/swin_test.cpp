@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/backbone/swin.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cstddef>
+#include <query2label/backbone/swin.hpp>
 #include <string>
 #include <vector>
 

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/ops/convolutional_attention.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cmath>
 #include <cstddef>
+#include <query2label/ops/convolutional_attention.hpp>
 #include <string>
 #include <vector>
 
@@ -32,7 +30,7 @@ using ConvolutionalAttention = q2l::ops::ConvolutionalAttention<T, DefaultArch>;
 struct Example {
   TokenGrid grid;
   std::size_t heads, width;
-  std::vector<float> out = fill("out", width * width, 0.0, 1.0, 1);
+  std::vector<float> out = fill("out", width* width, 0.0, 1.0, 1);
   std::vector<float> out_bias = fill("out bias", width, 0.0, 1.0, 1);
   std::vector<float> in = fill("in", grid.rows() * width, 0.0, 1.0, 1);
   std::vector<float> shortcut = fill("shortcut", grid.rows() * width, 0.0, 1.0, 1);
@@ -61,7 +59,10 @@ struct Example {
           {p.shape, values_of<T>(p.filters), p.norm},
           {width, width, values_of<T>(p.weight), values_of<T>(p.bias)}};
     };
-    return {heads, make("q"), make("k"), make("v"),
+    return {heads,
+            make("q"),
+            make("k"),
+            make("v"),
             {width, width, values_of<T>(out), values_of<T>(out_bias)}};
   }
 
@@ -139,9 +140,8 @@ TEST_CASE("convolutional_attention gives an image the same bits in any batch", "
       check<float>(example), 3, example.grid.tokens(), 10,
       [&](const Context& context, std::size_t n, Matrix<float> out) {
         q2l::ops::convolutional_attention<float, DefaultArch>(
-            context, layer, {1, 5, 4, 1},
-            {example.in.data() + n * size, example.grid.tokens(), 10}, out,
-            {.residual = {example.shortcut.data() + n * size, example.grid.tokens(), 10}});
+            context, layer, {1, 5, 4, 1}, {example.in.data() + n * size, example.grid.tokens(), 10},
+            out, {.residual = {example.shortcut.data() + n * size, example.grid.tokens(), 10}});
       });
 }
 

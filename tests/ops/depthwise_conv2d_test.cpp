@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/ops/depthwise_conv2d.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cstddef>
+#include <query2label/ops/depthwise_conv2d.hpp>
 #include <vector>
 
 #include "reference/depthwise_conv2d_reference.hpp"
@@ -27,10 +25,10 @@ struct Example {
   DepthwiseConv2dShape shape;
   std::size_t batch, height, width;
   std::vector<float> weight =
-      fill("weight", shape.channels * shape.kernel * shape.kernel, 0.0, 1.0, 1);
+      fill("weight", shape.channels* shape.kernel* shape.kernel, 0.0, 1.0, 1);
   ChannelAffine norm{values_of<double>(fill("scale", shape.channels, 0.0, 1.0, 2)),
                      values_of<double>(fill("shift", shape.channels, 0.0, 1.0, 3))};
-  std::vector<float> in = fill("in", batch * height * width * shape.channels, 0.0, 1.0, 4);
+  std::vector<float> in = fill("in", batch* height* width* shape.channels, 0.0, 1.0, 4);
 
   [[nodiscard]] std::size_t pixels() const {
     return batch * shape.output(height) * shape.output(width);
@@ -88,14 +86,13 @@ TEST_CASE("A depthwise convolution takes any kernel, stride and padding", "[ops]
 TEST_CASE("A depthwise convolution gives an image the same bits in any batch", "[ops]") {
   const Example example{{19, 3, 2, 1}, 3, 5, 7};
   const DepthwiseConv2d<float> layer(example.shape, example.weight, example.norm);
-  check_same_bits_alone(
-      check<float>(example), 3, 3 * 4, 19,
-      [&](const Context& context, std::size_t n, Matrix<float> out) {
-        q2l::ops::depthwise_conv2d<float, DefaultArch>(
-            context, layer,
-            FeatureMap<const float>(example.in.data(), 3, 5, 7, 19).image(n),
-            {out.data, 1, 3, 4, 19, out.stride});
-      });
+  check_same_bits_alone(check<float>(example), 3, 3 * 4, 19,
+                        [&](const Context& context, std::size_t n, Matrix<float> out) {
+                          q2l::ops::depthwise_conv2d<float, DefaultArch>(
+                              context, layer,
+                              FeatureMap<const float>(example.in.data(), 3, 5, 7, 19).image(n),
+                              {out.data, 1, 3, 4, 19, out.stride});
+                        });
 }
 
 TEST_CASE("A depthwise convolution refuses operands that do not fit", "[ops]") {

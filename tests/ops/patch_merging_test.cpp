@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/ops/patch_merging.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cstddef>
+#include <query2label/ops/patch_merging.hpp>
 #include <vector>
 
 #include "reference/layer_norm_reference.hpp"
@@ -31,7 +29,7 @@ struct Example {
   std::vector<float> norm_weight = fill("norm weight", 4 * channels, 1.0, 0.5, 1);
   std::vector<float> norm_bias = fill("norm bias", 4 * channels, 0.0, 1.0, 1);
   std::vector<float> reduction = fill("reduction", 8 * channels * channels, 0.0, 1.0, 1);
-  std::vector<float> in = fill("in", batch * height * width * channels, 0.0, 1.0, 1);
+  std::vector<float> in = fill("in", batch* height* width* channels, 0.0, 1.0, 1);
 
   template <class T>
   [[nodiscard]] PatchMerging<T> layer() const {

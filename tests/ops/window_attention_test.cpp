@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/ops/window_attention.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cstddef>
+#include <query2label/ops/window_attention.hpp>
 #include <vector>
 
 #include "reference/attention_reference.hpp"
@@ -35,11 +33,11 @@ struct Example {
   std::size_t table_rows = (2 * window - 1) * (2 * window - 1);
   std::vector<float> qkv = fill("qkv", 3 * width * width, 0.0, 1.0, 1);
   std::vector<float> qkv_bias = fill("qkv bias", 3 * width, 0.0, 1.0, 1);
-  std::vector<float> out = fill("out", width * width, 0.0, 1.0, 1);
+  std::vector<float> out = fill("out", width* width, 0.0, 1.0, 1);
   std::vector<float> out_bias = fill("out bias", width, 0.0, 1.0, 1);
-  std::vector<float> table = fill("table", table_rows * heads, 0.0, 2.0, 1);
-  std::vector<float> in = fill("in", pixels * width, 0.0, 1.0, 1);
-  std::vector<float> shortcut = fill("shortcut", pixels * width, 0.0, 1.0, 1);
+  std::vector<float> table = fill("table", table_rows* heads, 0.0, 2.0, 1);
+  std::vector<float> in = fill("in", pixels* width, 0.0, 1.0, 1);
+  std::vector<float> shortcut = fill("shortcut", pixels* width, 0.0, 1.0, 1);
 
   template <class T>
   [[nodiscard]] WindowAttention<T> layer() const {
@@ -111,9 +109,10 @@ TEMPLATE_TEST_CASE("window_attention attends within windows, shifted and padded"
   }
 }
 
-TEMPLATE_TEST_CASE("window_attention does not shift in a grid as small as a window and clips the "
-                   "window to a smaller one",
-                   "[ops]", float, double) {
+TEMPLATE_TEST_CASE(
+    "window_attention does not shift in a grid as small as a window and clips the "
+    "window to a smaller one",
+    "[ops]", float, double) {
   check<TestType>({{2, 3, 3, 3, 0}, 2, 6, 3, true});
   check<TestType>({{2, 2, 2, 2, 0}, 2, 6, 4, true});
   check<TestType>({{2, 1, 1, 1, 0}, 2, 6, 4, false});
@@ -121,21 +120,22 @@ TEMPLATE_TEST_CASE("window_attention does not shift in a grid as small as a wind
   check<TestType>({{2, 5, 4, 4, 0}, 2, 6, 4, true});
 }
 
-TEST_CASE("window_attention gives an image the same bits in any batch, and in place of its residual",
-          "[ops]") {
+TEST_CASE(
+    "window_attention gives an image the same bits in any batch, and in place of its residual",
+    "[ops]") {
   const Example example{{3, 7, 9, 4, 2}, 2, 12, 4, true};
   const WindowAttention<float> layer = example.layer<float>();
   const std::vector<float> all = check<float>(example);
-  check_same_bits_alone(
-      all, 3, 7 * 9, 12, [&](const Context& context, std::size_t n, Matrix<float> out) {
-        const std::size_t first = n * 7 * 9 * 12;
-        for (std::size_t i = 0; i < 7 * 9 * 12 && !context.is_planning(); ++i) {
-          out.row(i / 12)[i % 12] = example.shortcut[first + i];
-        }
-        q2l::ops::window_attention<float, DefaultArch>(
-            context, layer, {example.in.data() + first, 1, 7, 9, 12},
-            {out.data, 1, 7, 9, 12, out.stride}, {.residual = out});
-      });
+  check_same_bits_alone(all, 3, 7 * 9, 12,
+                        [&](const Context& context, std::size_t n, Matrix<float> out) {
+                          const std::size_t first = n * 7 * 9 * 12;
+                          for (std::size_t i = 0; i < 7 * 9 * 12 && !context.is_planning(); ++i) {
+                            out.row(i / 12)[i % 12] = example.shortcut[first + i];
+                          }
+                          q2l::ops::window_attention<float, DefaultArch>(
+                              context, layer, {example.in.data() + first, 1, 7, 9, 12},
+                              {out.data, 1, 7, 9, 12, out.stride}, {.residual = out});
+                        });
 }
 
 TEST_CASE("WindowAttention refuses sizes that do not fit", "[ops]") {

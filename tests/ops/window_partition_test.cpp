@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/ops/window_partition.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cstddef>
+#include <query2label/ops/window_partition.hpp>
 #include <vector>
 
 #include "reference/linear_reference.hpp"
@@ -32,7 +30,7 @@ struct Example {
   const WindowPartition& p = partitions[in % partitions.size()];
   std::size_t out = in * 5 % 23 + 1;
   std::size_t pixels = p.batch * p.height * p.width;
-  std::vector<float> weight = fill("weight", in * out, 0.0, 1.0, in);
+  std::vector<float> weight = fill("weight", in* out, 0.0, 1.0, in);
   std::vector<float> bias = fill("bias", out, 0.0, 1.0, in);
 
   template <class T>

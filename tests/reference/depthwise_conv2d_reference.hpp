@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <query2label/ops/batch_norm.hpp>
-#include <query2label/ops/depthwise_conv2d.hpp>
-
 #include <cmath>
 #include <cstddef>
+#include <query2label/ops/batch_norm.hpp>
+#include <query2label/ops/depthwise_conv2d.hpp>
 
 #include "reference/estimate.hpp"
 

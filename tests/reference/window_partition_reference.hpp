@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <query2label/ops/window_partition.hpp>
-
 #include <cstddef>
+#include <query2label/ops/window_partition.hpp>
 #include <vector>
 
 #include "reference/estimate.hpp"
@@ -95,9 +94,8 @@ struct WindowPartitionReference {
         const long entry = (below + w - 1) * (2 * w - 1) + right + w - 1;
         const bool apart = region(order[window * tokens + row % tokens]) !=
                            region(order[window * tokens + column]);
-        out.value[out.at(row, column)] =
-            table.value[table.at(static_cast<std::size_t>(entry), h)] +
-            (p.shift > 0 && apart ? -100.0 : 0.0);
+        out.value[out.at(row, column)] = table.value[table.at(static_cast<std::size_t>(entry), h)] +
+                                         (p.shift > 0 && apart ? -100.0 : 0.0);
       }
     }
     return out;

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <query2label/weights/weight_map.hpp>
-
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <query2label/weights/weight_map.hpp>
 #include <string>
 
 #include "support/recipe.hpp"

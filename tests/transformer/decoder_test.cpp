@@ -99,7 +99,7 @@ TEST_CASE("The decoder does what the reference implementation writes down, with 
     const DecoderReference reference(shape);
     const auto expected = reference.apply<double>(
         {in.images * in.tokens, in.width, in.memory}, {in.tokens, in.width, in.position}, in.images);
-    for (const double error : expected.out.error) REQUIRE(error < 1e-4);
+    for (const double error : expected.out.error) REQUIRE(error < 1e-3);
     for (const CrossAttentionForm form : forms) {
       CAPTURE(shape.decoder_layers, shape.keep_first_self_attention,
               shape.keep_other_self_attention, shape.pre_norm, static_cast<int>(form));

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/core/aligned_buffer.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <new>
+#include <query2label/core/aligned_buffer.hpp>
 #include <utility>
 
 using q2l::AlignedBuffer;
@@ -21,7 +19,8 @@ TEST_CASE("Rounding up gives the next multiple, also of steps that are no power 
 
 TEST_CASE("A buffer of any size begins on a cache line and can be written to its last element",
           "[core]") {
-  for (const std::size_t count : {1u, 15u, 16u, 17u, 1000u, (2u << 20) / 4 - 1, (2u << 20) / 4 + 1}) {
+  for (const std::size_t count :
+       {1u, 15u, 16u, 17u, 1000u, (2u << 20) / 4 - 1, (2u << 20) / 4 + 1}) {
     CAPTURE(count);
     AlignedBuffer<float> buffer(count);
     CHECK(reinterpret_cast<std::uintptr_t>(buffer.data()) % q2l::cache_line == 0);

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/core/error.hpp>
-
 #include <catch2/catch.hpp>
-
+#include <query2label/core/error.hpp>
+#include <query2label/core/shape_check.hpp>
 #include <set>
 #include <string>
 #include <string_view>
 
-#include <query2label/core/shape_check.hpp>
 #include "support/error_of.hpp"
 
 using q2l::Error;
@@ -28,8 +26,9 @@ TEST_CASE("Every error code has a name of its own", "[core]") {
 
 TEST_CASE("The message names whatever is known of the place, and nothing else", "[core]") {
   CHECK(std::string(Error(ErrorCode::io, "cannot open").what()) == "cannot open [Io]");
-  const Error full(ErrorCode::bad_shape, "a dimension is zero",
-                   {.path = "m.pkl", .offset = 42, .subject = "fc.W", .expected = "3", .actual = "0"});
+  const Error full(
+      ErrorCode::bad_shape, "a dimension is zero",
+      {.path = "m.pkl", .offset = 42, .subject = "fc.W", .expected = "3", .actual = "0"});
   CHECK(std::string(full.what()) ==
         "m.pkl: 'fc.W': a dimension is zero; expected 3, got 0 (byte 42) [BadShape]");
   CHECK(std::string(Error(ErrorCode::io, "odd", {.actual = "7"}).what()) == "odd; got 7 [Io]");
@@ -69,8 +68,7 @@ TEST_CASE("Shape checks name the op, what was expected and what was given", "[co
   CHECK(unequal.place().subject == "op: rows");
   CHECK(unequal.place().expected == "3");
   CHECK(unequal.place().actual == "4");
-  const Error untrue =
-      q2l::test::error_of([] { q2l::require_argument(false, "op", "must hold"); });
+  const Error untrue = q2l::test::error_of([] { q2l::require_argument(false, "op", "must hold"); });
   CHECK(untrue.code() == ErrorCode::bad_argument);
   CHECK(untrue.place().subject == "op");
   CHECK(untrue.detail() == "must hold");

@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/core/parallel_for.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cstddef>
+#include <query2label/core/context.hpp>
+#include <query2label/core/parallel_for.hpp>
+#include <query2label/core/workspace.hpp>
 #include <stdexcept>
 #include <thread>
 #include <vector>
-
-#include <query2label/core/workspace.hpp>
-#include <query2label/core/context.hpp>
 
 namespace {
 
@@ -54,7 +51,8 @@ void check_each_index_once(q2l::TaskRunner& runner) {
 
 }  // namespace
 
-TEST_CASE("parallel_for calls the body once for every index on the calling thread alone", "[core]") {
+TEST_CASE("parallel_for calls the body once for every index on the calling thread alone",
+          "[core]") {
   q2l::SerialRunner runner;
   check_each_index_once(runner);
 }
@@ -76,8 +74,8 @@ TEST_CASE("parallel_for asks for no more workers than there are indices", "[core
 TEST_CASE("parallel_for rethrows on the caller what the body throws, for any runner", "[core]") {
   q2l::SerialRunner serial;
   ThreadPerWorker threads;
-  for (q2l::TaskRunner* runner : {static_cast<q2l::TaskRunner*>(&serial),
-                                  static_cast<q2l::TaskRunner*>(&threads)}) {
+  for (q2l::TaskRunner* runner :
+       {static_cast<q2l::TaskRunner*>(&serial), static_cast<q2l::TaskRunner*>(&threads)}) {
     for (const std::size_t workers : {1u, 3u}) {
       CHECK_THROWS_WITH(q2l::parallel_for(*runner, workers, 50,
                                           [](std::size_t i, std::size_t) {

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/core/tensor.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <numeric>
+#include <query2label/core/tensor.hpp>
 #include <vector>
 
 using q2l::FeatureMap;

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/core/thread_pool.hpp>
-
-#include <catch2/catch.hpp>
-
 #include <atomic>
+#include <catch2/catch.hpp>
 #include <chrono>
 #include <cstddef>
 #include <new>
+#include <query2label/core/thread_pool.hpp>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -64,7 +62,8 @@ TEST_CASE("The threads of a pool really work at the same time", "[core][pool]") 
   CHECK(arrived == 3);
 }
 
-TEST_CASE("A pool serves many short regions in a row and others after it has slept", "[core][pool]") {
+TEST_CASE("A pool serves many short regions in a row and others after it has slept",
+          "[core][pool]") {
   ThreadPool pool(4);
   for (int pause = 0; pause < 3; ++pause) {
     std::atomic<std::size_t> sum{0};
@@ -85,9 +84,9 @@ TEST_CASE("An exception on any thread reaches the caller and leaves the pool usa
                                           if (i == 60) throw std::runtime_error("index 60");
                                         }),
                       "index 60");
-    CHECK_THROWS_AS(q2l::parallel_for(pool, 4, 100,
-                                      [](std::size_t, std::size_t) { throw std::bad_alloc(); }),
-                    std::bad_alloc);
+    CHECK_THROWS_AS(
+        q2l::parallel_for(pool, 4, 100, [](std::size_t, std::size_t) { throw std::bad_alloc(); }),
+        std::bad_alloc);
     check_all_indices(pool, 4, 50);
   }
 }

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/core/workspace.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cstddef>
 #include <cstdint>
+#include <query2label/core/workspace.hpp>
 #include <string>
 
 #include "support/error_of.hpp"
@@ -64,8 +62,8 @@ TEST_CASE("Blocks of a workspace are aligned and apart from each other", "[core]
   float* const first = workspace.take<float>(17);
   float* const second = workspace.take<float>(1);
   double* const third = workspace.take<double>(5);
-  for (const void* block : {static_cast<void*>(first), static_cast<void*>(second),
-                            static_cast<void*>(third)}) {
+  for (const void* block :
+       {static_cast<void*>(first), static_cast<void*>(second), static_cast<void*>(third)}) {
     CHECK(reinterpret_cast<std::uintptr_t>(block) % q2l::cache_line == 0);
   }
   CHECK(second >= first + 17);

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/head/group_wise_linear.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cstddef>
 #include <numeric>
+#include <query2label/head/group_wise_linear.hpp>
 #include <span>
 #include <vector>
 
@@ -43,7 +41,8 @@ TEMPLATE_TEST_CASE("Each label has a classifier of its own, also in a subset", "
   for (const std::size_t width : {1u, 7u, 16u, 67u}) {
     const auto layer = load<T>(labels, width);
     for (const std::vector<std::size_t>& chosen :
-         {std::vector<std::size_t>{}, std::vector<std::size_t>{4}, std::vector<std::size_t>{8, 0, 3, 3}}) {
+         {std::vector<std::size_t>{}, std::vector<std::size_t>{4},
+          std::vector<std::size_t>{8, 0, 3, 3}}) {
       std::vector<std::size_t> asked = chosen;
       if (chosen.empty()) {
         asked.resize(labels);
@@ -75,11 +74,11 @@ TEST_CASE("Logits have the same bits on any number of threads and for any batch"
       same_bits_on_any_workers<float>(4, 80, [&](const Context& context, Matrix<float> out) {
         q2l::group_wise_linear<float, DefaultArch>(context, layer, {}, x.view(), out);
       });
-  check_same_bits_alone(
-      all, 4, 1, 80, [&](const Context& context, std::size_t n, Matrix<float> out) {
-        q2l::group_wise_linear<float, DefaultArch>(context, layer, {},
-                                                   x.view().row_range(n * 80, 80), out);
-      });
+  check_same_bits_alone(all, 4, 1, 80,
+                        [&](const Context& context, std::size_t n, Matrix<float> out) {
+                          q2l::group_wise_linear<float, DefaultArch>(
+                              context, layer, {}, x.view().row_range(n * 80, 80), out);
+                        });
 }
 
 TEST_CASE("The group-wise linear head refuses operands that do not fit", "[head]") {
@@ -88,9 +87,9 @@ TEST_CASE("The group-wise linear head refuses operands that do not fit", "[head]
   const auto call = [&](std::vector<std::size_t> chosen, std::size_t rows, std::size_t columns,
                         std::size_t images, std::size_t labels) {
     return [=, &layer, &storage](const Context& context) {
-      q2l::group_wise_linear<float, DefaultArch>(
-          context, layer, chosen, Matrix<const float>(storage.data(), rows, columns),
-          Matrix<float>(storage.data(), images, labels));
+      q2l::group_wise_linear<float, DefaultArch>(context, layer, chosen,
+                                                 Matrix<const float>(storage.data(), rows, columns),
+                                                 Matrix<float>(storage.data(), images, labels));
     };
   };
   check_bad_argument("group_wise_linear: columns of logits", call({}, 10, 3, 2, 4));

@@ -82,7 +82,7 @@ TEST_CASE("A weight file cut at any byte is refused", "[hostile][weights][Z2][P2
     CHECK_FALSE(read(file).refused);
     std::size_t accepted = 0;
     for (std::size_t size = 0; size < file.size(); ++size)
-      accepted += read(file.substr(0, size)).refused ? 0 : 1;
+      accepted += read(file.substr(0, size)).refused ? 0u : 1u;
     CHECK(accepted == 0);
   }
 }
@@ -121,7 +121,7 @@ TEST_CASE("Extreme values in any field are refused or read inside the file",
           const std::string field = q2l::test::little_endian(value).substr(0, width);
           damaged.replace(at, std::min(width, file.size() - at), field,
                           0, std::min(width, file.size() - at));
-          refused += read(damaged).refused ? 1 : 0;
+          refused += read(damaged).refused ? 1u : 0u;
         }
     CHECK(refused > file.size());
   }
@@ -135,15 +135,15 @@ TEST_CASE("Blocks that are swapped, repeated or emptied are refused or read insi
     for (std::size_t a = 0; a + block <= file.size(); a += block) {
       std::string zeroed = file;
       std::fill_n(zeroed.begin() + static_cast<std::ptrdiff_t>(a), block, '\0');
-      refused += read(zeroed).refused ? 1 : 0;
+      refused += read(zeroed).refused ? 1u : 0u;
       std::string repeated = file;
       repeated.insert(a, file.substr(a, block));
-      refused += read(repeated).refused ? 1 : 0;
+      refused += read(repeated).refused ? 1u : 0u;
       const std::size_t b = (a + 5 * block) % (file.size() - block + 1);
       std::string swapped = file;
       swapped.replace(a, block, file.substr(b, block));
       swapped.replace(b, block, file.substr(a, block));
-      refused += read(swapped).refused ? 1 : 0;
+      refused += read(swapped).refused ? 1u : 0u;
     }
     CHECK(refused > file.size() / block);
   }

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/kernels/elementwise_kernel.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cmath>
 #include <cstddef>
 #include <limits>
+#include <query2label/kernels/elementwise_kernel.hpp>
 #include <vector>
 
 #include "reference/activation_reference.hpp"
@@ -44,8 +42,8 @@ const Activation activations[] = {Activation::identity(),       Activation::relu
 TEMPLATE_TEST_CASE("Each activation is right on rows of any length", "[kernels]", float, double) {
   for (const Activation& activation : activations) {
     for (std::size_t count = 1; count <= 67; ++count) {
-      check_activation<TestType>(
-          activation, fill("x", count, 0.0, ActivationReference::domain.radius, count));
+      check_activation<TestType>(activation,
+                                 fill("x", count, 0.0, ActivationReference::domain.radius, count));
     }
     check_activation<TestType>(activation, fill("x", 20'000, 0.0, 8.0, 1));
     check_activation<TestType>(activation, fill("x", 20'000, 0.0, 0.01, 2));
@@ -84,8 +82,8 @@ TEMPLATE_TEST_CASE("Rows of any length are added, in place too", "[kernels]", fl
     for (std::size_t i = 0; i < count; ++i) expected.push_back(a.values()[i] + b.values()[i]);
     PoisonedMatrix<T> out(1, count), in_place(1, count, a.values());
     q2l::kernels::add_row<T, DefaultArch>(a.view().data, b.view().data, out.view().data, count);
-    q2l::kernels::add_row<T, DefaultArch>(in_place.view().data, b.view().data,
-                                          in_place.view().data, count);
+    q2l::kernels::add_row<T, DefaultArch>(in_place.view().data, b.view().data, in_place.view().data,
+                                          count);
     CHECK(out.values() == expected);
     CHECK(in_place.values() == expected);
     CHECK(out.is_intact());

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/kernels/matmul_kernel.hpp>
-
-#include <catch2/catch.hpp>
-
 #include <algorithm>
+#include <catch2/catch.hpp>
 #include <cstddef>
+#include <query2label/kernels/matmul_kernel.hpp>
 #include <string>
 #include <vector>
 
@@ -66,10 +64,10 @@ Estimate corner(const Estimate& all, std::size_t rows, std::size_t columns) {
 template <class T>
 struct Problem {
   std::size_t rows, columns, depth;
-  std::vector<float> left_values = fill("left", rows * depth, 0.0, 1.0, 1);
-  std::vector<float> weight_values = fill("weight", columns * depth, 0.0, 1.0, 2);
+  std::vector<float> left_values = fill("left", rows* depth, 0.0, 1.0, 1);
+  std::vector<float> weight_values = fill("weight", columns* depth, 0.0, 1.0, 2);
   std::vector<float> bias_values = fill("bias", columns, 0.0, 1.0, 3);
-  std::vector<float> residual_values = fill("residual", rows * columns, 0.0, 1.0, 4);
+  std::vector<float> residual_values = fill("residual", rows* columns, 0.0, 1.0, 4);
   PoisonedMatrix<T> left{rows, depth, left_values};
   PoisonedMatrix<T> weight{columns, depth, weight_values};
   PoisonedMatrix<T> residual{rows, columns, residual_values};
@@ -219,16 +217,15 @@ TEST_CASE("Depth is cut into chunks that follow each other without gap or overla
       CAPTURE(taps, depth);
       std::size_t next = 0;  // tap * depth + k
       bool ended = false;
-      q2l::kernels::for_each_depth_chunk(
-          taps, depth, [&](const q2l::kernels::DepthChunk& chunk) {
-            CHECK(chunk.first_tap * depth + chunk.first_depth == next);
-            CHECK(chunk.is_first == (next == 0));
-            CHECK(chunk.taps * chunk.depth <= q2l::kernels::chunk_depth);
-            CHECK((chunk.taps == 1 || chunk.depth == depth));
-            CHECK_FALSE(ended);
-            next += chunk.taps * chunk.depth;
-            ended = chunk.is_last;
-          });
+      q2l::kernels::for_each_depth_chunk(taps, depth, [&](const q2l::kernels::DepthChunk& chunk) {
+        CHECK(chunk.first_tap * depth + chunk.first_depth == next);
+        CHECK(chunk.is_first == (next == 0));
+        CHECK(chunk.taps * chunk.depth <= q2l::kernels::chunk_depth);
+        CHECK((chunk.taps == 1 || chunk.depth == depth));
+        CHECK_FALSE(ended);
+        next += chunk.taps * chunk.depth;
+        ended = chunk.is_last;
+      });
       CHECK(next == taps * depth);
       CHECK(ended);
     }

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/kernels/panel_matrix.hpp>
-
-#include <catch2/catch.hpp>
-
 #include <algorithm>
+#include <catch2/catch.hpp>
 #include <cstddef>
 #include <numeric>
+#include <query2label/kernels/panel_matrix.hpp>
 #include <vector>
 
 #include "support/poisoned_buffer.hpp"
@@ -72,7 +70,8 @@ TEMPLATE_TEST_CASE("Packing puts every element into its panel once and pads with
           for (std::size_t row = 0; row < layout.rows(); ++row) {
             for (std::size_t n = 0; n < width; ++n) {
               const std::size_t column = begin + n;
-              const T expected = column < columns ? static_cast<T>(row * columns + column + 1) : T(0);
+              const T expected =
+                  column < columns ? static_cast<T>(row * columns + column + 1) : T(0);
               in_place = in_place && matrix.panel(p)[row * width + n] == expected;
             }
           }
@@ -81,8 +80,9 @@ TEMPLATE_TEST_CASE("Packing puts every element into its panel once and pads with
         std::sort(elements.begin(), elements.end());
         const auto first = std::upper_bound(elements.begin(), elements.end(), T(0));
         REQUIRE(static_cast<std::size_t>(elements.end() - first) == count);
-        CHECK(std::equal(first, elements.end(), source.begin(),
-                         [](T packed, int original) { return packed == static_cast<T>(original); }));
+        CHECK(std::equal(first, elements.end(), source.begin(), [](T packed, int original) {
+          return packed == static_cast<T>(original);
+        }));
       }
     }
   }
@@ -93,7 +93,8 @@ TEST_CASE("Packing follows any strides of the source, also those of a transposed
   const std::vector<float> source = {1, 4, 2, 5, 3, 6};  // [3, 2] holding the transpose
   const Layout<float> layout{1, 2, 3};
   std::vector<float> packed(layout.size());
-  q2l::kernels::pack_panels<float, DefaultArch>(layout, source.data(), 0, 1, 2, packed.data(), 0, 1);
+  q2l::kernels::pack_panels<float, DefaultArch>(layout, source.data(), 0, 1, 2, packed.data(), 0,
+                                                1);
   CHECK(std::vector<float>(packed.begin(), packed.begin() + 3) == std::vector<float>{1, 2, 3});
   const auto second = packed.begin() + Tile<float>::lanes;
   CHECK(std::vector<float>(second, second + 3) == std::vector<float>{4, 5, 6});

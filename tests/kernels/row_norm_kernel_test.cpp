@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/kernels/row_norm_kernel.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cstddef>
+#include <query2label/kernels/row_norm_kernel.hpp>
 #include <vector>
 
 #include "reference/layer_norm_reference.hpp"

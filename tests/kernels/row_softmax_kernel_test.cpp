@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/kernels/row_softmax_kernel.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cstddef>
 #include <limits>
+#include <query2label/kernels/row_softmax_kernel.hpp>
 #include <vector>
 
 #include "reference/softmax_reference.hpp"
@@ -27,8 +25,8 @@ void check_row(std::size_t count, double center, double radius, bool with_bias, 
       static_cast<double>(scale));
   const PoisonedMatrix<T> bias(1, count, bias_values);
   PoisonedMatrix<T> row(1, count, values);
-  q2l::kernels::softmax_row<T, DefaultArch>(
-      row.view().data, with_bias ? bias.view().data : nullptr, scale, count);
+  q2l::kernels::softmax_row<T, DefaultArch>(row.view().data, with_bias ? bias.view().data : nullptr,
+                                            scale, count);
   CHECK(differences(row.view(), expected) == "");
   CHECK(row.is_intact());
 }

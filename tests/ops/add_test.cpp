@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/ops/add.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cstddef>
+#include <query2label/ops/add.hpp>
 #include <vector>
 
 #include "reference/add_reference.hpp"
@@ -41,8 +39,8 @@ TEMPLATE_TEST_CASE("Rows are added with the second operand repeated, in place to
 TEST_CASE("A sum gives the same bits on any number of threads and for any batch", "[ops]") {
   const PoisonedMatrix<float> a(4 * 49, 515, fill("a", 4 * 49 * 515, 0.0, 1.0, 1));
   const PoisonedMatrix<float> b(49, 515, fill("b", 49 * 515, 0.0, 1.0, 2));
-  const std::vector<float> all = same_bits_on_any_workers<float>(
-      4 * 49, 515, [&](const Context& context, Matrix<float> out) {
+  const std::vector<float> all =
+      same_bits_on_any_workers<float>(4 * 49, 515, [&](const Context& context, Matrix<float> out) {
         q2l::ops::add<float, DefaultArch>(context, a.view(), b.view(), out);
       });
   check_same_bits_alone(

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/ops/batch_norm.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cstddef>
 #include <limits>
+#include <query2label/ops/batch_norm.hpp>
 #include <span>
 #include <string>
 #include <vector>
@@ -34,9 +32,9 @@ TEMPLATE_TEST_CASE("Folded batch norm is a factor and an offset for each channel
   for (std::size_t c = 0; c < channels; ++c) {
     for (const double x : {-3.0, 0.0, 0.7, 3.0}) {
       const double actual = affine.scale[c] * x + affine.shift[c];
-      CHECK(is_close(
-          actual, BatchNormReference::value(x, weight[c], bias[c], mean[c], variance[c], 1e-5),
-          BatchNormReference::error(x, weight[c], bias[c], mean[c], variance[c], 1e-5)));
+      CHECK(is_close(actual,
+                     BatchNormReference::value(x, weight[c], bias[c], mean[c], variance[c], 1e-5),
+                     BatchNormReference::error(x, weight[c], bias[c], mean[c], variance[c], 1e-5)));
     }
   }
 }
@@ -66,8 +64,8 @@ TEST_CASE("Batch norm of unequal sizes is refused", "[ops]") {
   const auto subject_of = [](std::span<const float> b, std::span<const float> m,
                              std::span<const float> v) {
     const std::vector<float> weight(2, 1.0f);
-    const q2l::Error error = error_of(
-        [&] { static_cast<void>(fold_batch_norm<float>(weight, b, m, v, 1e-5, "norm")); });
+    const q2l::Error error =
+        error_of([&] { static_cast<void>(fold_batch_norm<float>(weight, b, m, v, 1e-5, "norm")); });
     CHECK(error.code() == ErrorCode::bad_argument);
     return error.place().subject;
   };

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/ops/conv2d.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cstddef>
+#include <query2label/ops/conv2d.hpp>
 #include <vector>
 
 #include "reference/conv2d_reference.hpp"
@@ -31,9 +29,9 @@ struct Example {
   bool has_bias = false;
   ChannelAffine norm = {};
   std::vector<float> weight = fill(
-      "weight", shape.out_channels * shape.in_channels * shape.kernel * shape.kernel, 0.0, 1.0, 1);
+      "weight", shape.out_channels* shape.in_channels* shape.kernel* shape.kernel, 0.0, 1.0, 1);
   std::vector<float> bias = fill("bias", has_bias ? shape.out_channels : 0, 0.0, 1.0, 2);
-  std::vector<float> in = fill("in", batch * height * width * shape.in_channels, 0.0, 1.0, 3);
+  std::vector<float> in = fill("in", batch* height* width* shape.in_channels, 0.0, 1.0, 3);
 
   [[nodiscard]] std::size_t pixels() const {
     return batch * shape.output(height) * shape.output(width);
@@ -60,11 +58,11 @@ void convolve(const Context& context, const Example& example, const Conv2d<T>& l
               const PoisonedMatrix<T>& in, Matrix<T> out,
               const q2l::ops::OutputOptions<T>& options = {}) {
   const Conv2dShape& shape = example.shape;
-  q2l::ops::conv2d<T, DefaultArch>(
-      context, layer, in.map(example.batch, example.height, example.width),
-      {out.data, example.batch, shape.output(example.height), shape.output(example.width),
-       out.columns, out.stride},
-      options);
+  q2l::ops::conv2d<T, DefaultArch>(context, layer,
+                                   in.map(example.batch, example.height, example.width),
+                                   {out.data, example.batch, shape.output(example.height),
+                                    shape.output(example.width), out.columns, out.stride},
+                                   options);
 }
 
 template <class T>
@@ -75,9 +73,8 @@ void check(const Example& example) {
   const Conv2d<T> layer = example.layer<T>();
   const PoisonedMatrix<T> in = example.input<T>();
   PoisonedMatrix<T> out(example.pixels(), s.out_channels);
-  run_planned([&](const Context& context) {
-    convolve<T>(context, example, layer, in, out.view());
-  });
+  run_planned(
+      [&](const Context& context) { convolve<T>(context, example, layer, in, out.view()); });
   CHECK(differences(out.view(), example.expected<T>()) == "");
   CHECK(out.is_intact());
 }

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/ops/cross_attention.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cstddef>
+#include <query2label/ops/cross_attention.hpp>
 #include <vector>
 
 #include "reference/add_reference.hpp"
@@ -35,9 +33,9 @@ CrossAttention<T> layer_of(const MultiHeadAttentionReference& reference, CrossAt
 /// `labels` vectors asking the tokens of `images` images.
 struct Example {
   std::size_t images, labels, tokens, width, heads;
-  std::vector<float> x = fill("x", labels * width, 0.0, 1.0, 1);
-  std::vector<float> memory = fill("memory", images * tokens * width, 0.0, 1.0, 2);
-  std::vector<float> position = fill("position", tokens * width, 0.0, 1.0, 3);
+  std::vector<float> x = fill("x", labels* width, 0.0, 1.0, 1);
+  std::vector<float> memory = fill("memory", images* tokens* width, 0.0, 1.0, 2);
+  std::vector<float> position = fill("position", tokens* width, 0.0, 1.0, 3);
   MultiHeadAttentionReference reference = MultiHeadAttentionReference::filled("attn", width, heads);
 
   /// The answers of all images, the labels' own vectors added.
@@ -65,8 +63,7 @@ void attend(const Context& context, const Example& example, const CrossAttention
   const auto prepared = q2l::ops::prepare_memory<T, DefaultArch>(
       context, layer.form, count, memory.view().row_range(first * e.tokens, count * e.tokens),
       position.view());
-  const Matrix<T> queries =
-      context.workspace.take_matrix<T>(layer.query_rows(e.labels), e.width);
+  const Matrix<T> queries = context.workspace.take_matrix<T>(layer.query_rows(e.labels), e.width);
   q2l::ops::project_queries<T, DefaultArch>(context, layer, x.view(), queries);
   for (std::size_t n = 0; n < count; ++n) {
     q2l::ops::cross_attention<T, DefaultArch>(
@@ -111,8 +108,9 @@ TEST_CASE("A label gets the same bits alone as among others", "[ops]") {
   for (const CrossAttentionForm form : forms) {
     const CrossAttention<float> layer = layer_of<float>(all.reference, form);
     PoisonedMatrix<float> out(23, 24);
-    run_planned(
-        [&](const Context& context) { attend<float>(context, all, layer, 0, 1, out.view(), nullptr); });
+    run_planned([&](const Context& context) {
+      attend<float>(context, all, layer, 0, 1, out.view(), nullptr);
+    });
     for (const std::size_t label : {0u, 7u, 22u}) {
       Example one{1, 1, 31, 24, 3};
       const auto begin = all.x.begin() + static_cast<std::ptrdiff_t>(label * 24);
@@ -132,14 +130,14 @@ TEST_CASE("Cross-attention gives the same bits on any number of threads and for 
   const Example example{4, 80, 49, 64, 4};
   for (const CrossAttentionForm form : forms) {
     const CrossAttention<float> layer = layer_of<float>(example.reference, form);
-    const std::vector<float> all = same_bits_on_any_workers<float>(
-        4 * 80, 64, [&](const Context& context, Matrix<float> out) {
+    const std::vector<float> all =
+        same_bits_on_any_workers<float>(4 * 80, 64, [&](const Context& context, Matrix<float> out) {
           attend<float>(context, example, layer, 0, 4, out, nullptr);
         });
-    check_same_bits_alone(
-        all, 4, 80, 64, [&](const Context& context, std::size_t n, Matrix<float> out) {
-          attend<float>(context, example, layer, n, 1, out, nullptr);
-        });
+    check_same_bits_alone(all, 4, 80, 64,
+                          [&](const Context& context, std::size_t n, Matrix<float> out) {
+                            attend<float>(context, example, layer, n, 1, out, nullptr);
+                          });
   }
 }
 
@@ -171,9 +169,8 @@ TEST_CASE("Cross-attention refuses parameters and operands that do not fit", "[o
     check_bad_argument("prepare_memory", [&](const Context& context) {
       prepare(context, 3, matrix(8, 6), matrix(4, 6));
     });
-    check_bad_argument("add", [&](const Context& context) {
-      prepare(context, 2, matrix(8, 6), matrix(3, 6));
-    });
+    check_bad_argument(
+        "add", [&](const Context& context) { prepare(context, 2, matrix(8, 6), matrix(3, 6)); });
     check_bad_argument("add: columns of b", [&](const Context& context) {
       prepare(context, 2, matrix(8, 6), matrix(4, 5));
     });

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/ops/feed_forward.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cstddef>
+#include <query2label/ops/feed_forward.hpp>
 #include <vector>
 
 #include "reference/feed_forward_reference.hpp"
@@ -60,11 +58,11 @@ TEST_CASE("A feed-forward network gives the same bits on any number of threads a
       same_bits_on_any_workers<float>(4 * 30, 96, [&](const Context& context, Matrix<float> out) {
         q2l::ops::feed_forward<float, DefaultArch>(context, layer, x.view(), out);
       });
-  check_same_bits_alone(
-      all, 4, 30, 96, [&](const Context& context, std::size_t n, Matrix<float> out) {
-        q2l::ops::feed_forward<float, DefaultArch>(context, layer, x.view().row_range(n * 30, 30),
-                                                   out);
-      });
+  check_same_bits_alone(all, 4, 30, 96,
+                        [&](const Context& context, std::size_t n, Matrix<float> out) {
+                          q2l::ops::feed_forward<float, DefaultArch>(
+                              context, layer, x.view().row_range(n * 30, 30), out);
+                        });
 }
 
 TEST_CASE("A feed-forward network refuses operands that do not fit", "[ops]") {

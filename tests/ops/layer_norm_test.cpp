@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/ops/layer_norm.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cstddef>
+#include <query2label/ops/layer_norm.hpp>
 #include <vector>
 
 #include "reference/layer_norm_reference.hpp"
@@ -40,10 +38,10 @@ TEMPLATE_TEST_CASE("Each row of any width is normalised, in place too", "[ops]",
         q2l::ops::layer_norm<T, DefaultArch>(context, norm, in.view(), out.view());
         q2l::ops::layer_norm<T, DefaultArch>(context, norm, in_place.view(), in_place.view());
       });
-      CHECK(differences(out.view(), LayerNormReference::apply<T>(
-                                        {9, width, values},
-                                        {1, width, fill("weight", width, 1.0, 0.5, 1)},
-                                        {1, width, fill("bias", width, 0.0, 0.5, 2)})) == "");
+      CHECK(differences(out.view(),
+                        LayerNormReference::apply<T>(
+                            {9, width, values}, {1, width, fill("weight", width, 1.0, 0.5, 1)},
+                            {1, width, fill("bias", width, 0.0, 0.5, 2)})) == "");
       CHECK(same_bits(in_place.values(), out.values()));
       CHECK(out.is_intact());
       CHECK(in_place.is_intact());
@@ -54,15 +52,15 @@ TEMPLATE_TEST_CASE("Each row of any width is normalised, in place too", "[ops]",
 TEST_CASE("Layer norm gives the same bits on any number of threads and for any batch", "[ops]") {
   const LayerNorm<float> norm = norm_of<float>(515);
   const PoisonedMatrix<float> in(4 * 49, 515, fill("x", 4 * 49 * 515, 0.0, 1.0, 1));
-  const std::vector<float> all = same_bits_on_any_workers<float>(
-      4 * 49, 515, [&](const Context& context, Matrix<float> out) {
+  const std::vector<float> all =
+      same_bits_on_any_workers<float>(4 * 49, 515, [&](const Context& context, Matrix<float> out) {
         q2l::ops::layer_norm<float, DefaultArch>(context, norm, in.view(), out);
       });
-  check_same_bits_alone(
-      all, 4, 49, 515, [&](const Context& context, std::size_t n, Matrix<float> out) {
-        q2l::ops::layer_norm<float, DefaultArch>(context, norm, in.view().row_range(n * 49, 49),
-                                                 out);
-      });
+  check_same_bits_alone(all, 4, 49, 515,
+                        [&](const Context& context, std::size_t n, Matrix<float> out) {
+                          q2l::ops::layer_norm<float, DefaultArch>(
+                              context, norm, in.view().row_range(n * 49, 49), out);
+                        });
 }
 
 TEST_CASE("Layer norm refuses operands that do not fit", "[ops]") {

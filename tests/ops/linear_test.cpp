@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/ops/linear.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cstddef>
+#include <query2label/ops/linear.hpp>
 #include <utility>
 #include <vector>
 
@@ -28,15 +26,14 @@ template <class T>
 struct Example {
   std::size_t in, out;
   bool has_bias = true;
-  std::vector<float> weight = fill("weight", in * out, 0.0, 1.0, in);
+  std::vector<float> weight = fill("weight", in* out, 0.0, 1.0, in);
   std::vector<float> bias = fill("bias", has_bias ? out : 0, 0.0, 1.0, out);
   Linear<T> layer{in, out, values_of<T>(weight), values_of<T>(bias)};
 
   [[nodiscard]] Estimate expected(const Estimate& x, const Estimate& residual = {},
                                   Activation activation = {}) const {
-    return LinearReference::apply<T>(x, {out, in, weight},
-                                     has_bias ? Estimate(1, out, bias) : Estimate(), residual,
-                                     activation);
+    return LinearReference::apply<T>(
+        x, {out, in, weight}, has_bias ? Estimate(1, out, bias) : Estimate(), residual, activation);
   }
 };
 
@@ -73,8 +70,8 @@ TEMPLATE_TEST_CASE("A linear layer adds a residual, its own output too, before i
   const std::vector<float> values = fill("x", 13 * 21, 0.0, 1.0, 1);
   const std::vector<float> residual_values = fill("residual", 13 * 35, 0.0, 1.0, 2);
   const PoisonedMatrix<T> x(13, 21, values), residual(13, 35, residual_values, 7, 5);
-  for (const Activation& activation : {Activation::identity(), Activation::relu(),
-                                       Activation::gelu(), Activation::quick_gelu()}) {
+  for (const Activation& activation :
+       {Activation::identity(), Activation::relu(), Activation::gelu(), Activation::quick_gelu()}) {
     PoisonedMatrix<T> out(13, 35), in_place(13, 35, residual_values);
     run_planned([&](const Context& context) {
       q2l::ops::linear<T, DefaultArch>(context, example.layer, x.view(), out.view(),
@@ -90,7 +87,8 @@ TEMPLATE_TEST_CASE("A linear layer adds a residual, its own output too, before i
   }
 }
 
-TEST_CASE("A linear layer gives the same bits on any number of threads and for any batch", "[ops]") {
+TEST_CASE("A linear layer gives the same bits on any number of threads and for any batch",
+          "[ops]") {
   // One wide and one tall: tasks are split by columns and by rows.
   for (const auto& [rows, out_features] : {std::pair{52u, 1200u}, std::pair{1000u, 70u}}) {
     const Example<float> example{70, out_features};
@@ -102,8 +100,8 @@ TEST_CASE("A linear layer gives the same bits on any number of threads and for a
     check_same_bits_alone(
         all, 4, rows / 4, out_features,
         [&, rows = rows](const Context& context, std::size_t n, Matrix<float> out) {
-          q2l::ops::linear<float, DefaultArch>(
-              context, example.layer, x.view().row_range(n * (rows / 4), rows / 4), out);
+          q2l::ops::linear<float, DefaultArch>(context, example.layer,
+                                               x.view().row_range(n * (rows / 4), rows / 4), out);
         });
   }
 }
@@ -139,6 +137,5 @@ TEST_CASE("A linear layer refuses operands that do not fit", "[ops]") {
   check_bad_argument("linear: rows of out", call(matrix(2, 3), matrix(3, 5), {}));
   check_bad_argument("matmul: columns of out", call(matrix(2, 3), matrix(2, 4), {}));
   check_bad_argument("matmul: rows of residual", call(matrix(2, 3), matrix(2, 5), matrix(1, 5)));
-  check_bad_argument("matmul: columns of residual",
-                     call(matrix(2, 3), matrix(2, 5), matrix(2, 6)));
+  check_bad_argument("matmul: columns of residual", call(matrix(2, 3), matrix(2, 5), matrix(2, 6)));
 }

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/ops/max_pool2d.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cstddef>
+#include <query2label/ops/max_pool2d.hpp>
 #include <vector>
 
 #include "reference/max_pool2d_reference.hpp"
@@ -33,9 +31,9 @@ void check(const Pool2dShape& shape, std::size_t height, std::size_t width, std:
     q2l::ops::max_pool2d<T, DefaultArch>(context, shape, in.map(2, height, width),
                                          out.map(2, out_height, out_width));
   });
-  CHECK(differences(out.view(), MaxPool2dReference::apply(
-                                    shape, {2 * height * width, channels, values}, 2, height,
-                                    width)) == "");
+  CHECK(differences(out.view(),
+                    MaxPool2dReference::apply(shape, {2 * height * width, channels, values}, 2,
+                                              height, width)) == "");
   CHECK(out.is_intact());
 }
 
@@ -43,9 +41,11 @@ void check(const Pool2dShape& shape, std::size_t height, std::size_t width, std:
 
 TEMPLATE_TEST_CASE("Max pooling takes the largest of each window and never the padding", "[ops]",
                    float, double) {
-  for (std::size_t channels = 1; channels <= 67; ++channels) check<TestType>({3, 2, 1}, 5, 7, channels);
-  for (const Pool2dShape& shape : {Pool2dShape{3, 2, 1}, Pool2dShape{2, 2, 0}, Pool2dShape{3, 1, 1},
-                                   Pool2dShape{2, 1, 1}, Pool2dShape{5, 3, 2}, Pool2dShape{1, 2, 0}}) {
+  for (std::size_t channels = 1; channels <= 67; ++channels)
+    check<TestType>({3, 2, 1}, 5, 7, channels);
+  for (const Pool2dShape& shape :
+       {Pool2dShape{3, 2, 1}, Pool2dShape{2, 2, 0}, Pool2dShape{3, 1, 1}, Pool2dShape{2, 1, 1},
+        Pool2dShape{5, 3, 2}, Pool2dShape{1, 2, 0}}) {
     for (std::size_t height = shape.kernel; height <= 8; ++height) {
       for (std::size_t width = shape.kernel; width <= 8; ++width) {
         check<TestType>(shape, height, width, 9);

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/ops/multi_head_attention.hpp>
-
-#include <catch2/catch.hpp>
-
 #include <array>
+#include <catch2/catch.hpp>
 #include <cstddef>
+#include <query2label/ops/multi_head_attention.hpp>
 #include <span>
 #include <vector>
 
@@ -61,7 +59,8 @@ TEMPLATE_TEST_CASE("Self-attention takes queries and keys from one input and val
   }
 }
 
-TEST_CASE("Self-attention gives the same bits on any number of threads and for any batch", "[ops]") {
+TEST_CASE("Self-attention gives the same bits on any number of threads and for any batch",
+          "[ops]") {
   const SelfAttention<float> layer =
       layer_of<float>(MultiHeadAttentionReference::filled("attn", 96, 4));
   const PoisonedMatrix<float> x(4 * 60, 96, fill("x", 4 * 60 * 96, 0.0, 1.0, 1));
@@ -109,8 +108,7 @@ TEST_CASE("Multi-head attention refuses parameters and operands that do not fit"
                      construct(2, out_weight, bias, out_weight, out_bias));
   check_bad_argument("MultiHeadAttention: elements of in_proj_bias",
                      construct(2, weight, out_bias, out_weight, out_bias));
-  check_bad_argument("Linear: elements of weight",
-                     construct(2, weight, bias, weight, out_bias));
+  check_bad_argument("Linear: elements of weight", construct(2, weight, bias, weight, out_bias));
   check_bad_argument("Linear: elements of bias", construct(2, weight, bias, out_weight, bias));
 
   const SelfAttention<float> layer({6, 2, weight, bias, out_weight, out_bias});

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/ops/scaled_dot_product_attention.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <query2label/ops/scaled_dot_product_attention.hpp>
 #include <string>
 #include <vector>
 
@@ -26,16 +24,15 @@ struct Example {
   std::size_t sequences, queries, tokens, heads, head_width;
   double magnitude = 1.0;
   std::size_t width = heads * head_width;
-  std::vector<float> q = fill("q", sequences * queries * width, 0.0, magnitude, 1);
-  std::vector<float> k = fill("k", sequences * tokens * width, 0.0, magnitude, 2);
-  std::vector<float> v = fill("v", sequences * tokens * width, 0.0, 1.0, 3);
+  std::vector<float> q = fill("q", sequences* queries* width, 0.0, magnitude, 1);
+  std::vector<float> k = fill("k", sequences* tokens* width, 0.0, magnitude, 2);
+  std::vector<float> v = fill("v", sequences* tokens* width, 0.0, 1.0, 3);
 
   template <class T>
   [[nodiscard]] AttentionReference::Result expected(double scale, const Estimate& bias = {}) const {
-    return AttentionReference::apply<T>({sequences * queries, width, q},
-                                        {sequences * tokens, width, k},
-                                        {sequences * tokens, width, v}, sequences, heads, scale,
-                                        bias);
+    return AttentionReference::apply<T>(
+        {sequences * queries, width, q}, {sequences * tokens, width, k},
+        {sequences * tokens, width, v}, sequences, heads, scale, bias);
   }
 };
 
@@ -150,21 +147,21 @@ TEST_CASE("Attention gives the same bits on any number of threads and for any ba
         rows, example.width, [&](const Context& context, Matrix<float> out) {
           attend<float>(context, example, 0.5f, {}, out, nullptr);
         });
-    check_same_bits_alone(
-        all, 4, example.queries, example.width,
-        [&](const Context& context, std::size_t n, Matrix<float> out) {
-          Example alone = example;
-          const auto image = [&](const std::vector<float>& values) {
-            const auto size = static_cast<std::ptrdiff_t>(values.size() / 4);
-            const auto begin = values.begin() + static_cast<std::ptrdiff_t>(n) * size;
-            return std::vector<float>(begin, begin + size);
-          };
-          alone.sequences = 1;
-          alone.q = image(example.q);
-          alone.k = image(example.k);
-          alone.v = image(example.v);
-          attend<float>(context, alone, 0.5f, {}, out, nullptr);
-        });
+    check_same_bits_alone(all, 4, example.queries, example.width,
+                          [&](const Context& context, std::size_t n, Matrix<float> out) {
+                            Example alone = example;
+                            const auto image = [&](const std::vector<float>& values) {
+                              const auto size = static_cast<std::ptrdiff_t>(values.size() / 4);
+                              const auto begin =
+                                  values.begin() + static_cast<std::ptrdiff_t>(n) * size;
+                              return std::vector<float>(begin, begin + size);
+                            };
+                            alone.sequences = 1;
+                            alone.q = image(example.q);
+                            alone.k = image(example.k);
+                            alone.v = image(example.v);
+                            attend<float>(context, alone, 0.5f, {}, out, nullptr);
+                          });
   }
 }
 
@@ -199,10 +196,10 @@ TEST_CASE("Attention refuses operands that do not fit", "[ops]") {
   const std::string op = "scaled_dot_product_attention";
   check_bad_argument(op, call(q, k, k, 0, 2, q));
   check_bad_argument(op, call(q, k, k, 2, 0, q));
-  check_bad_argument(op, call(q, k, k, 2, 4, q));                          // heads and width
-  check_bad_argument(op, call(q, k, k, 3, 2, q));                          // sequences and queries
-  check_bad_argument(op, call(q, matrix(9, 6), matrix(9, 6), 2, 2, q));    // sequences and keys
-  check_bad_argument(op, call(q, matrix(0, 6), matrix(0, 6), 2, 2, q));    // no keys
+  check_bad_argument(op, call(q, k, k, 2, 4, q));                        // heads and width
+  check_bad_argument(op, call(q, k, k, 3, 2, q));                        // sequences and queries
+  check_bad_argument(op, call(q, matrix(9, 6), matrix(9, 6), 2, 2, q));  // sequences and keys
+  check_bad_argument(op, call(q, matrix(0, 6), matrix(0, 6), 2, 2, q));  // no keys
   check_bad_argument(op, call(q, k, k, 2, 2, q, {.masks = storage.data()}));
   check_bad_argument(op + ": columns of k", call(q, matrix(8, 4), k, 2, 2, q));
   check_bad_argument(op + ": columns of v", call(q, k, matrix(8, 4), 2, 2, q));

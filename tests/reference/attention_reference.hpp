@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <cstddef>
 #include <cmath>
+#include <cstddef>
 
 #include "reference/estimate.hpp"
 #include "reference/linear_reference.hpp"

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <query2label/ops/batch_norm.hpp>
-#include <query2label/ops/conv2d.hpp>
-
 #include <cmath>
 #include <cstddef>
+#include <query2label/ops/batch_norm.hpp>
+#include <query2label/ops/conv2d.hpp>
 #include <utility>
 
 #include "reference/activation_reference.hpp"
@@ -14,8 +13,9 @@
 namespace q2l::test {
 
 /// torch.nn.Conv2d and the normalisation behind it, pixel by pixel:
-/// activation(norm(conv(x) + bias) + residual). An element's error is (kernel^2 C + 4) epsilon times
-/// the sum of the magnitudes added: one more rounding for each folded weight, one for the offset.
+/// activation(norm(conv(x) + bias) + residual). An element's error is (kernel^2 C + 4) epsilon
+/// times the sum of the magnitudes added: one more rounding for each folded weight, one for the
+/// offset.
 struct Conv2dReference {
   static constexpr Domain domain{0.0, 1.0};
 
@@ -43,13 +43,15 @@ struct Conv2dReference {
           error += value_error;
         };
         if (!bias.empty()) add(scale * bias.value[o], 0.0);
-        if (!residual.empty()) add(residual.value[out.at(pixel, o)], residual.error[out.at(pixel, o)]);
+        if (!residual.empty())
+          add(residual.value[out.at(pixel, o)], residual.error[out.at(pixel, o)]);
         for (std::size_t t = 0; t < taps; ++t) {
           const std::size_t in_y = y * shape.stride + t / shape.kernel;
           const std::size_t in_x = x * shape.stride + t % shape.kernel;
           if (in_y < shape.padding || in_y - shape.padding >= height) continue;
           if (in_x < shape.padding || in_x - shape.padding >= width) continue;
-          const std::size_t row = (n * height + in_y - shape.padding) * width + in_x - shape.padding;
+          const std::size_t row =
+              (n * height + in_y - shape.padding) * width + in_x - shape.padding;
           for (std::size_t c = 0; c < shape.in_channels; ++c) {
             const double w = scale * weight.value[weight.at(o, c * taps + t)];
             add(w * in.value[in.at(row, c)], std::abs(w) * in.error[in.at(row, c)]);

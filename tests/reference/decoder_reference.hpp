@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <query2label/transformer/transformer_shape.hpp>
-
 #include <cstddef>
+#include <query2label/transformer/transformer_shape.hpp>
 #include <string>
 #include <vector>
 
@@ -16,6 +15,8 @@ namespace q2l::test {
 /// as zero and `query_embed` is added to the query of every attention.
 struct DecoderReference {
   static constexpr Domain domain{0.0, 1.0};
+  /// Of every projection. With 1 the worst case of rounding would grow ten-thousandfold a layer.
+  static constexpr double gain = 0.3;
 
   struct Layer {
     MultiHeadAttentionReference self_attention, cross_attention;
@@ -37,12 +38,13 @@ struct DecoderReference {
         query_embed(fill("query_embed", shape.labels * shape.width, 0.0, 1.0, 1)) {
     for (std::size_t i = 0; i < shape.decoder_layers; ++i) {
       const std::string name = "decoder" + std::to_string(i);
-      layers.push_back({MultiHeadAttentionReference::filled(name + "self", shape.width, shape.heads),
-                        MultiHeadAttentionReference::filled(name + "cross", shape.width, shape.heads),
-                        FeedForwardReference::filled(name, shape.width, shape.feed_forward),
-                        NormWeights::filled(name + "norm1", shape.width),
-                        NormWeights::filled(name + "norm2", shape.width),
-                        NormWeights::filled(name + "norm3", shape.width)});
+      layers.push_back(
+          {MultiHeadAttentionReference::filled(name + "self", shape.width, shape.heads, gain),
+           MultiHeadAttentionReference::filled(name + "cross", shape.width, shape.heads, gain),
+           FeedForwardReference::filled(name, shape.width, shape.feed_forward, gain),
+           NormWeights::filled(name + "norm1", shape.width),
+           NormWeights::filled(name + "norm2", shape.width),
+           NormWeights::filled(name + "norm3", shape.width)});
     }
   }
 
@@ -88,8 +90,7 @@ struct DecoderReference {
           layer.cross_attention.apply<T>(query, keys, memory, images, x);
       finish(layer.norm2, cross.out);
       result.maps.push_back(cross.maps);
-      finish(layer.norm3,
-             layer.feed_forward.apply<T>(normed(layer.norm3), Activation::relu(), x));
+      finish(layer.norm3, layer.feed_forward.apply<T>(normed(layer.norm3), Activation::relu(), x));
     }
     x = norm.apply<T>(x);
     return result;

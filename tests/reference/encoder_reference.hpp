@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <query2label/transformer/transformer_shape.hpp>
-
 #include <cstddef>
+#include <query2label/transformer/transformer_shape.hpp>
 #include <string>
 #include <vector>
 
@@ -15,6 +14,8 @@ namespace q2l::test {
 /// The transformer encoder of the paper's reference implementation, line by line.
 struct EncoderReference {
   static constexpr Domain domain{0.0, 1.0};
+  /// Of every projection. With 1 the worst case of rounding would grow ten-thousandfold a layer.
+  static constexpr double gain = 0.3;
 
   struct Layer {
     MultiHeadAttentionReference attention;
@@ -29,8 +30,8 @@ struct EncoderReference {
       : shape(shape_), norm(NormWeights::filled("encoder.norm", shape.width)) {
     for (std::size_t i = 0; i < shape.encoder_layers; ++i) {
       const std::string name = "encoder" + std::to_string(i);
-      layers.push_back({MultiHeadAttentionReference::filled(name, shape.width, shape.heads),
-                        FeedForwardReference::filled(name, shape.width, shape.feed_forward),
+      layers.push_back({MultiHeadAttentionReference::filled(name, shape.width, shape.heads, gain),
+                        FeedForwardReference::filled(name, shape.width, shape.feed_forward, gain),
                         NormWeights::filled(name + "norm1", shape.width),
                         NormWeights::filled(name + "norm2", shape.width)});
     }

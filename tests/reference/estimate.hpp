@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <query2label/core/tensor.hpp>
-
 #include <cstddef>
 #include <limits>
+#include <query2label/core/tensor.hpp>
 #include <utility>
 #include <vector>
 
@@ -61,8 +60,8 @@ struct Estimate {
   }
 };
 
-/// Relative error of one rounding in T, counted twice: machine epsilon is two units of roundoff, and
-/// the reference rounds too.
+/// Relative error of one rounding in T, counted twice: machine epsilon is two units of roundoff,
+/// and the reference rounds too.
 template <class T>
 constexpr double rounding = static_cast<double>(std::numeric_limits<T>::epsilon());
 

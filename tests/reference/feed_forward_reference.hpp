@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <query2label/ops/feed_forward.hpp>
-
 #include <cmath>
 #include <cstddef>
+#include <query2label/ops/feed_forward.hpp>
 #include <string>
 #include <vector>
 
@@ -23,9 +22,12 @@ struct FeedForwardReference {
   std::size_t hidden = 0;
   std::vector<float> weight1, bias1, weight2, bias2;
 
-  static FeedForwardReference filled(const std::string& name, std::size_t width,
-                                     std::size_t hidden) {
-    const auto radius = [](std::size_t depth) { return std::sqrt(3.0 / static_cast<double>(depth)); };
+  /// Weights with which a layer changes its operand's magnitude by `gain`.
+  static FeedForwardReference filled(const std::string& name, std::size_t width, std::size_t hidden,
+                                     double gain = 1.0) {
+    const auto radius = [gain](std::size_t depth) {
+      return gain * std::sqrt(3.0 / static_cast<double>(depth));
+    };
     return {width,
             hidden,
             fill(name + "linear1.weight", hidden * width, 0.0, radius(width), 1),
@@ -45,8 +47,8 @@ struct FeedForwardReference {
   template <class T>
   [[nodiscard]] Estimate apply(const Estimate& x, const Activation& activation,
                                const Estimate& residual = {}) const {
-    const Estimate inner = LinearReference::apply<T>(x, {hidden, width, weight1},
-                                                     {1, hidden, bias1}, {}, activation);
+    const Estimate inner =
+        LinearReference::apply<T>(x, {hidden, width, weight1}, {1, hidden, bias1}, {}, activation);
     return LinearReference::apply<T>(inner, {width, hidden, weight2}, {1, width, bias2}, residual);
   }
 };

@@ -9,8 +9,8 @@
 
 namespace q2l::test {
 
-/// logit[n, l] = W[k] . x[n, l] + b[k] with k the l-th of the labels asked for. An element's error is
-/// (D + 2) epsilon times the sum of the magnitudes added.
+/// logit[n, l] = W[k] . x[n, l] + b[k] with k the l-th of the labels asked for. An element's error
+/// is (D + 2) epsilon times the sum of the magnitudes added.
 struct GroupWiseLinearReference {
   static constexpr Domain domain{0.0, 1.0};
 

@@ -45,8 +45,8 @@ struct LayerNormReference {
         out.value[out.at(r, c)] = y * weight.value[c] + bias.value[c];
         const double moved = ((e[c] + mean_error) / sigma + std::abs(y) * stretch) /
                              std::max(0.01, 1.0 - 2.0 * stretch);
-        out.error[out.at(r, c)] =
-            w * moved + own * (w * (magnitude / sigma + std::abs(y) + moved) + std::abs(bias.value[c]));
+        out.error[out.at(r, c)] = w * moved + own * (w * (magnitude / sigma + std::abs(y) + moved) +
+                                                     std::abs(bias.value[c]));
       }
     }
     return out;

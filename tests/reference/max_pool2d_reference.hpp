@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <query2label/ops/max_pool2d.hpp>
-
 #include <algorithm>
 #include <cstddef>
 #include <limits>
+#include <query2label/ops/max_pool2d.hpp>
 
 #include "reference/estimate.hpp"
 
@@ -31,7 +30,8 @@ struct MaxPool2dReference {
           const std::size_t in_x = x * shape.stride + t % shape.kernel;
           if (in_y < shape.padding || in_y - shape.padding >= height) continue;
           if (in_x < shape.padding || in_x - shape.padding >= width) continue;
-          const std::size_t row = (n * height + in_y - shape.padding) * width + in_x - shape.padding;
+          const std::size_t row =
+              (n * height + in_y - shape.padding) * width + in_x - shape.padding;
           largest = std::max(largest, in.value[in.at(row, c)]);
         }
         out.value[out.at(pixel, c)] = largest;

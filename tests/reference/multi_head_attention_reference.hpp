@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <query2label/ops/multi_head_attention.hpp>
-
 #include <cmath>
 #include <cstddef>
+#include <query2label/ops/multi_head_attention.hpp>
 #include <string>
 #include <vector>
 
@@ -24,10 +23,10 @@ struct MultiHeadAttentionReference {
   std::size_t heads = 0;
   std::vector<float> in_weight, in_bias, out_weight, out_bias;
 
-  /// Weights of the size that training leaves: a projection keeps its operand's magnitude.
+  /// Weights with which a projection changes its operand's magnitude by `gain`.
   static MultiHeadAttentionReference filled(const std::string& name, std::size_t width,
-                                            std::size_t heads) {
-    const double radius = std::sqrt(3.0 / static_cast<double>(width));
+                                            std::size_t heads, double gain = 1.0) {
+    const double radius = gain * std::sqrt(3.0 / static_cast<double>(width));
     return {width,
             heads,
             fill(name + ".in_proj_weight", 3 * width * width, 0.0, radius, 1),
@@ -53,9 +52,9 @@ struct MultiHeadAttentionReference {
     const auto project = [&](std::size_t i, const Estimate& x) {
       return LinearReference::apply<T>(x, weight.row_range(i * width, width), bias.row_range(i, 1));
     };
-    AttentionReference::Result result = AttentionReference::apply<T>(
-        project(0, query), project(1, key), project(2, value), sequences, heads,
-        AttentionReference::scale(width, heads));
+    AttentionReference::Result result =
+        AttentionReference::apply<T>(project(0, query), project(1, key), project(2, value),
+                                     sequences, heads, AttentionReference::scale(width, heads));
     result.out = LinearReference::apply<T>(result.out, {width, width, out_weight},
                                            {1, width, out_bias}, residual);
     return result;

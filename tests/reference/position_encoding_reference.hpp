@@ -28,8 +28,7 @@ struct PositionEncodingReference {
                    : static_cast<double>(x + 1) / (static_cast<double>(width) + 1e-6);
           const std::size_t i = is_y ? f : f - half;
           const double exponent = static_cast<double>(2 * (i / 2)) / static_cast<double>(half);
-          const double angle =
-              position * 2.0 * std::numbers::pi / std::pow(10000.0, exponent);
+          const double angle = position * 2.0 * std::numbers::pi / std::pow(10000.0, exponent);
           const std::size_t at = out.at(y * width + x, f);
           out.value[at] = i % 2 == 0 ? std::sin(angle) : std::cos(angle);
           out.error[at] =

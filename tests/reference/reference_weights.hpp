@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <query2label/weights/weight_map.hpp>
-
 #include <cstdint>
+#include <query2label/weights/weight_map.hpp>
 #include <string>
 #include <vector>
 

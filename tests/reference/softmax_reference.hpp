@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <query2label/simd/vector_math.hpp>
-
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <limits>
+#include <query2label/simd/vector_math.hpp>
 #include <vector>
 
 #include "reference/estimate.hpp"
@@ -14,8 +13,8 @@
 namespace q2l::test {
 
 /// softmax(scale x + bias) of each row. An exponent's error, 2 epsilon of the scaled magnitudes and
-/// one of the distance to the largest, is a relative error of the result, as are those of exp and of
-/// the sum of `columns` terms.
+/// one of the distance to the largest, is a relative error of the result, as are those of exp and
+/// of the sum of `columns` terms.
 struct SoftmaxReference {
   static constexpr Domain domain{0.0, 100.0};
 

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/simd/lanes.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cstddef>
 #include <numeric>
+#include <query2label/simd/lanes.hpp>
 #include <vector>
 
 #include "support/poisoned_buffer.hpp"
@@ -21,9 +19,10 @@ TEMPLATE_TEST_CASE("Groups of lanes cover a row of any length and touch nothing 
     std::iota(values.begin(), values.end(), T(1));
     const PoisonedMatrix<T> in(1, count, values);
     PoisonedMatrix<T> out(1, count);
-    q2l::simd::for_each_lane_group<T, DefaultArch>(count, [&](std::size_t i, auto load, auto store) {
-      store(out.view().data + i, load(in.view().data + i));
-    });
+    q2l::simd::for_each_lane_group<T, DefaultArch>(
+        count, [&](std::size_t i, auto load, auto store) {
+          store(out.view().data + i, load(in.view().data + i));
+        });
     CHECK(out.values() == values);
     CHECK(out.is_intact());
   }
@@ -35,8 +34,7 @@ TEMPLATE_TEST_CASE("Lanes beyond the end of a row read as the fill value", "[sim
   using Batch = q2l::simd::Batch<T, DefaultArch>;
   for (std::size_t count = 0; count < Batch::size; ++count) {
     const PoisonedMatrix<T> in(1, count, std::vector<float>(count, 5.0f));
-    const Batch loaded =
-        q2l::simd::load_partial<T, DefaultArch>(in.view().data, count, T(-3));
+    const Batch loaded = q2l::simd::load_partial<T, DefaultArch>(in.view().data, count, T(-3));
     for (std::size_t i = 0; i < Batch::size; ++i) {
       CHECK(loaded.get(i) == (i < count ? T(5) : T(-3)));
     }

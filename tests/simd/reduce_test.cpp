@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/simd/reduce.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cmath>
 #include <cstddef>
 #include <limits>
-#include <type_traits>
-
 #include <query2label/simd/fma.hpp>
+#include <query2label/simd/reduce.hpp>
+#include <type_traits>
 
 using q2l::simd::DefaultArch;
 
@@ -28,8 +25,8 @@ TEMPLATE_TEST_CASE("The sum and the largest of lanes count every lane", "[simd]"
   using T = TestType;
   constexpr std::size_t lanes = q2l::simd::Batch<T, DefaultArch>::size;
   for (std::size_t special = 0; special < lanes; ++special) {
-    const auto batch =
-        lanes_of<T>([&](std::size_t i) { return i == special ? T(-1) : T(-2) - static_cast<T>(i); });
+    const auto batch = lanes_of<T>(
+        [&](std::size_t i) { return i == special ? T(-1) : T(-2) - static_cast<T>(i); });
     T expected = 0;
     for (std::size_t i = 0; i < lanes; ++i) expected += batch.get(i);
     CHECK((q2l::simd::sum<T, DefaultArch>(batch)) == expected);  // small integers: exact

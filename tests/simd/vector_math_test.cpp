@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/simd/vector_math.hpp>
-
-#include <catch2/catch.hpp>
-
 #include <algorithm>
 #include <bit>
+#include <catch2/catch.hpp>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <query2label/simd/vector_math.hpp>
 
 #include "reference/vector_math_reference.hpp"
 
@@ -118,7 +116,8 @@ TEMPLATE_TEST_CASE("Vector functions keep NaN and reach their limits at infinity
   }
 }
 
-TEMPLATE_TEST_CASE("Vector functions are exact at zero and keep its sign", "[simd]", float, double) {
+TEMPLATE_TEST_CASE("Vector functions are exact at zero and keep its sign", "[simd]", float,
+                   double) {
   using T = TestType;
   CHECK(at<T, ExpReference>(T(0)) == T(1));
   CHECK(at<T, SigmoidReference>(T(0)) == T(0.5));

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <query2label/core/tensor.hpp>
-
 #include <cmath>
 #include <cstddef>
 #include <cstring>
+#include <query2label/core/tensor.hpp>
 #include <sstream>
 #include <string>
 #include <vector>

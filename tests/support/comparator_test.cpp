@@ -2,7 +2,6 @@
 #include "support/comparator.hpp"
 
 #include <catch2/catch.hpp>
-
 #include <limits>
 #include <vector>
 
@@ -56,7 +55,8 @@ TEST_CASE("NaN and infinity are close only to themselves", "[support]") {
 }
 
 TEST_CASE("An error that is NaN, infinite or negative admits nothing", "[support]") {
-  for (const double error : {not_a_number, infinity, -infinity, -1.0}) CHECK_FALSE(is_close(1.0, 1.0, error));
+  for (const double error : {not_a_number, infinity, -infinity, -1.0})
+    CHECK_FALSE(is_close(1.0, 1.0, error));
 }
 
 TEST_CASE("Differences are counted over all elements and the first one is shown", "[support]") {
@@ -77,7 +77,8 @@ TEST_CASE("Differences follow the stride of a matrix", "[support]") {
 }
 
 TEST_CASE("Equal bits tell zero from minus zero and keep NaN equal to itself", "[support]") {
-  CHECK(same_bits<float>({1.0f, static_cast<float>(not_a_number)}, {1.0f, static_cast<float>(not_a_number)}));
+  CHECK(same_bits<float>({1.0f, static_cast<float>(not_a_number)},
+                         {1.0f, static_cast<float>(not_a_number)}));
   CHECK_FALSE(same_bits<float>({0.0f}, {-0.0f}));
   CHECK_FALSE(same_bits<float>({1.0f}, {1.0f, 1.0f}));
   CHECK(same_bits<float>({}, {}));

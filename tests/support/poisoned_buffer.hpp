@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <query2label/core/aligned_buffer.hpp>
-#include <query2label/core/tensor.hpp>
-
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <query2label/core/aligned_buffer.hpp>
+#include <query2label/core/tensor.hpp>
 #include <type_traits>
 #include <vector>
 
@@ -67,8 +66,8 @@ class PoisonedMatrix {
     const T expected = poison();
     for (std::size_t i = 0; i < storage_.size(); ++i) {
       const std::size_t from_begin = i - begin_;  // wraps before the first row
-      const bool is_element = i >= begin_ && from_begin < rows_ * stride_ &&
-                              from_begin % stride_ < columns_;
+      const bool is_element =
+          i >= begin_ && from_begin < rows_ * stride_ && from_begin % stride_ < columns_;
       if (!is_element && std::memcmp(&storage_[i], &expected, sizeof(T)) != 0) return false;
     }
     return true;

@@ -2,7 +2,6 @@
 #include "support/poisoned_buffer.hpp"
 
 #include <catch2/catch.hpp>
-
 #include <cmath>
 #include <cstdint>
 #include <vector>

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <catch2/catch.hpp>
+#include <cstddef>
+#include <cstring>
 #include <query2label/core/context.hpp>
 #include <query2label/core/thread_pool.hpp>
 #include <query2label/core/workspace.hpp>
-
-#include <catch2/catch.hpp>
-
-#include <cstddef>
-#include <cstring>
 #include <string_view>
 #include <vector>
 
@@ -51,8 +49,8 @@ void check_bad_argument(std::string_view subject, Op&& op) {
   CHECK(error.place().subject == subject);
 }
 
-/// Requires that `op(context, out)`, which fills `out` [rows, columns], gives the same bits on 1, 2,
-/// 3 and 8 threads. Returns them.
+/// Requires that `op(context, out)`, which fills `out` [rows, columns], gives the same bits on 1,
+/// 2, 3 and 8 threads. Returns them.
 template <class T, class Op>
 std::vector<T> same_bits_on_any_workers(std::size_t rows, std::size_t columns, Op&& op) {
   std::vector<T> alone;

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/transformer/decoder.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cstddef>
+#include <query2label/transformer/decoder.hpp>
 #include <span>
 #include <vector>
 
@@ -52,8 +50,8 @@ TransformerShape shape_of(std::size_t layers, bool keep_first, bool keep_other, 
 /// Tokens of several images with their position code.
 struct Tokens {
   std::size_t images, tokens, width = 24;
-  std::vector<float> memory = fill("memory", images * tokens * width, 0.0, 1.0, 1);
-  std::vector<float> position = fill("position", tokens * width, 0.0, 1.0, 2);
+  std::vector<float> memory = fill("memory", images* tokens* width, 0.0, 1.0, 1);
+  std::vector<float> position = fill("position", tokens* width, 0.0, 1.0, 2);
 };
 
 /// Decodes `count` images from `first`; `maps` [count, layers, A, L, T] or null.
@@ -97,9 +95,9 @@ TEST_CASE("The decoder does what the reference implementation writes down, with 
         shape_of(2, true, false, false), shape_of(3, false, true, false),
         shape_of(2, true, true, false), shape_of(2, true, true, true)}) {
     const DecoderReference reference(shape);
-    const auto expected = reference.apply<double>(
-        {in.images * in.tokens, in.width, in.memory}, {in.tokens, in.width, in.position}, in.images);
-    for (const double error : expected.out.error) REQUIRE(error < 1e-3);
+    const auto expected = reference.apply<double>({in.images * in.tokens, in.width, in.memory},
+                                                  {in.tokens, in.width, in.position}, in.images);
+    for (const double error : expected.out.error) REQUIRE(error < 1e-4);
     for (const CrossAttentionForm form : forms) {
       CAPTURE(shape.decoder_layers, shape.keep_first_self_attention,
               shape.keep_other_self_attention, shape.pre_norm, static_cast<int>(form));
@@ -165,14 +163,14 @@ TEST_CASE("The decoder gives the same bits on any number of threads and for any 
   for (const CrossAttentionForm form : forms) {
     const Decoder<float> decoder =
         load<float>(DecoderReference(shape_of(2, true, false, false)), form);
-    const std::vector<float> all = same_bits_on_any_workers<float>(
-        4 * 11, 24, [&](const Context& context, Matrix<float> out) {
+    const std::vector<float> all =
+        same_bits_on_any_workers<float>(4 * 11, 24, [&](const Context& context, Matrix<float> out) {
           decode<float>(context, decoder, in, 0, 4, {}, out, nullptr);
         });
-    check_same_bits_alone(
-        all, 4, 11, 24, [&](const Context& context, std::size_t n, Matrix<float> out) {
-          decode<float>(context, decoder, in, n, 1, {}, out, nullptr);
-        });
+    check_same_bits_alone(all, 4, 11, 24,
+                          [&](const Context& context, std::size_t n, Matrix<float> out) {
+                            decode<float>(context, decoder, in, n, 1, {}, out, nullptr);
+                          });
   }
 }
 

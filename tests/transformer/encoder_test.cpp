@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/transformer/encoder.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cstddef>
+#include <query2label/transformer/encoder.hpp>
 #include <vector>
 
 #include "reference/encoder_reference.hpp"
@@ -55,8 +53,8 @@ TEST_CASE("The encoder does what the reference implementation writes down", "[tr
       run_planned([&](const Context& context) {
         q2l::encode<double, DefaultArch>(context, encoder, images, position.view(), out.view());
       });
-      const Estimate expected = reference.apply<double>(
-          {images * tokens, width, x}, {tokens, width, position_values}, images);
+      const Estimate expected = reference.apply<double>({images * tokens, width, x},
+                                                        {tokens, width, position_values}, images);
       for (const double error : expected.error) REQUIRE(error < 1e-4);
       CHECK(differences(out.view(), expected) == "");
       CHECK(out.is_intact());
@@ -68,7 +66,8 @@ TEST_CASE("The encoder gives the same bits on any number of threads and for any 
           "[transformer]") {
   const std::size_t tokens = 60, width = 24;
   const auto encoder = load<float>(EncoderReference(shape_of(1, false)));
-  const PoisonedMatrix<float> position(tokens, width, fill("position", tokens * width, 0.0, 1.0, 2));
+  const PoisonedMatrix<float> position(tokens, width,
+                                       fill("position", tokens * width, 0.0, 1.0, 2));
   const std::vector<float> x = fill("x", 4 * tokens * width, 0.0, 1.0, 1);
   const auto run = [&](const Context& context, std::size_t first, std::size_t images,
                        Matrix<float> out) {

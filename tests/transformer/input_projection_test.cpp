@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/transformer/input_projection.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cstddef>
+#include <query2label/transformer/input_projection.hpp>
 #include <vector>
 
 #include "reference/linear_reference.hpp"

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/transformer/position_encoding.hpp>
-
-#include <catch2/catch.hpp>
-
 #include <algorithm>
+#include <catch2/catch.hpp>
 #include <cmath>
 #include <cstddef>
+#include <query2label/transformer/position_encoding.hpp>
 #include <utility>
 
 #include "reference/position_encoding_reference.hpp"
@@ -26,8 +24,8 @@ TEMPLATE_TEST_CASE("The position code follows its formula on any grid", "[transf
       const PositionEncoding<T> code(height, width, features);
       CHECK(code.height() == height);
       CHECK(code.width() == width);
-      CHECK(differences(code.matrix(), PositionEncodingReference::apply<T>(height, width,
-                                                                           features)) == "");
+      CHECK(differences(code.matrix(),
+                        PositionEncodingReference::apply<T>(height, width, features)) == "");
     }
   }
 }

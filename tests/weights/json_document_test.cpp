@@ -50,7 +50,7 @@ TEST_CASE("Broken JSON is reported with line and column", "[weights][json][J1][J
       {"['a']", "line 1, column 2"},
       {"[1]\n[2]", "line 2, column 1"},
       {"{\"a\" 1}", "line 1, column 6"},
-      {"[1e999]", "line 1, column 7"},
+      {"[1e999]", "line 1, column 6"},
       {"\xFF\xFE{\0}\0"s, "line 1, column 1"},
       {"{\0}"s, "line 1, column 1"},
   };

@@ -3,9 +3,7 @@
 
 #include <concepts>
 #include <cstddef>
-#include <string>
-#include <string_view>
-#include <utility>
+#include <type_traits>
 #include <variant>
 
 #include "query2label/backbone/cvt.hpp"
@@ -13,6 +11,7 @@
 #include "query2label/backbone/swin.hpp"
 #include "query2label/backbone/tresnet.hpp"
 #include "query2label/core/context.hpp"
+#include "query2label/core/error.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/weights/weight_map.hpp"
 
@@ -35,10 +34,25 @@ inline std::size_t backbone_stride(const BackboneShape& shape) noexcept {
   return std::visit([](const auto& s) -> std::size_t { return s.stride; }, shape);
 }
 
+/// `shape` as a backbone takes it: AnyBackbone any shape, a family its own.
+/// Throws Error bad_config when the shape is another family's.
+template <class Shape>
+const Shape& shape_for(const BackboneShape& shape) {
+  if constexpr (std::is_same_v<Shape, BackboneShape>) {
+    return shape;
+  } else {
+    if (const Shape* own = std::get_if<Shape>(&shape)) return *own;
+    throw Error(ErrorCode::bad_config,
+                "the model's backbone is of another family than the program's");
+  }
+}
+
 /// A backbone chosen at load.
 template <class T, class Arch>
 class AnyBackbone {
  public:
+  using Shape = BackboneShape;
+
   static AnyBackbone load(WeightMap& weights, const BackboneShape& shape) {
     AnyBackbone any;
     any.shape_ = shape;

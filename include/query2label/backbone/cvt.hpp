@@ -51,6 +51,8 @@ inline CvtShape infer_cvt_shape(const WeightMap& weights) {
 template <class T, class Arch>
 class Cvt {
  public:
+  using Shape = CvtShape;
+
   /// Reads `backbone.0.*`, batch norm folded into the depthwise convolutions.
   /// Throws Error bad_config when the shape makes no sense.
   static Cvt load(WeightMap& weights, const CvtShape& shape) {
@@ -80,6 +82,7 @@ class Cvt {
   }
 
   [[nodiscard]] const CvtShape& shape() const noexcept { return shape_; }
+  [[nodiscard]] static constexpr std::size_t stride() noexcept { return Shape::stride; }
   [[nodiscard]] std::size_t channels() const noexcept { return shape_.embed_dims.back(); }
 
   /// out [N, H / 16, W / 16, channels()] from a normalised picture [N, H, W, 3] of any sides that

@@ -51,6 +51,8 @@ inline ResNetShape infer_resnet_shape(const WeightMap& weights) {
 template <class T, class Arch>
 class ResNet {
  public:
+  using Shape = ResNetShape;
+
   /// Reads `backbone.0.body.*`, batch norm folded into the convolutions.
   static ResNet load(WeightMap& weights, const ResNetShape& shape) {
     ResNet net;
@@ -72,6 +74,7 @@ class ResNet {
   }
 
   [[nodiscard]] const ResNetShape& shape() const noexcept { return shape_; }
+  [[nodiscard]] static constexpr std::size_t stride() noexcept { return Shape::stride; }
   [[nodiscard]] std::size_t channels() const noexcept { return shape_.stage_channels(3); }
 
   /// out [N, H / 32, W / 32, channels()] from a normalised picture [N, H, W, 3].

@@ -70,6 +70,8 @@ inline SwinShape infer_swin_shape(const WeightMap& weights) {
 template <class T, class Arch>
 class Swin {
  public:
+  using Shape = SwinShape;
+
   /// Reads `backbone.0.*`. Throws Error bad_config when the shape makes no sense.
   static Swin load(WeightMap& weights, const SwinShape& shape) {
     require_shape(shape);
@@ -98,6 +100,7 @@ class Swin {
   }
 
   [[nodiscard]] const SwinShape& shape() const noexcept { return shape_; }
+  [[nodiscard]] static constexpr std::size_t stride() noexcept { return Shape::stride; }
   [[nodiscard]] std::size_t channels() const noexcept { return shape_.width(3); }
 
   /// out [N, H / 32, W / 32, channels()] from a normalised picture [N, H, W, 3] of any sides that

@@ -72,6 +72,8 @@ inline TResNetShape infer_tresnet_shape(const WeightMap& weights) {
 template <class T, class Arch>
 class TResNet {
  public:
+  using Shape = TResNetShape;
+
   /// Reads `backbone.0.body.body.*`, in-place ABN folded into the convolutions.
   /// Throws Error bad_config when the shape makes no sense.
   static TResNet load(WeightMap& weights, const TResNetShape& shape) {
@@ -97,6 +99,7 @@ class TResNet {
   }
 
   [[nodiscard]] const TResNetShape& shape() const noexcept { return shape_; }
+  [[nodiscard]] static constexpr std::size_t stride() noexcept { return Shape::stride; }
   [[nodiscard]] std::size_t channels() const noexcept { return shape_.stage_channels(3); }
 
   /// out [N, H / 32, W / 32, channels()] from a picture [N, H, W, 3] of any sides that are

@@ -16,7 +16,7 @@ struct Limits {
   std::uint64_t zip_entries = 65'535;
   std::uint64_t pickle_bytes = 64u << 20;                ///< data.pkl of a checkpoint
   std::uint64_t pickle_opcodes = 20'000'000;
-  std::uint64_t pickle_globals = 10'000;                 ///< mentions of classes and functions
+  std::uint64_t pickle_globals = 2'000;                  ///< mentions of classes and functions
   std::uint64_t pickle_global_bytes = 512;               ///< name of a module, or of a class in it
   std::uint64_t json_bytes = 16u << 20;
   std::uint64_t json_depth = 64;

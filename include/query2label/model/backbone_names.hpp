@@ -115,7 +115,11 @@ inline std::pair<std::string, BackboneShape> choose_backbone(const std::optional
       throw Error(ErrorCode::bad_config, "the weights are those of another backbone",
                   {.subject = "backbone", .expected = *name, .actual = std::string(family.name)});
     }
-    return {*name, arch != nullptr ? found : known.shape};
+    BackboneShape shape = arch != nullptr ? found : known.shape;
+    // A Swin trained on smaller pictures than its name says has smaller windows in late stages.
+    if (auto* swin = std::get_if<SwinShape>(&shape))
+      swin->windows = std::get<SwinShape>(found).windows;
+    return {*name, shape};
   }
   throw Error(ErrorCode::bad_config, "unknown backbone",
               {.subject = "backbone", .expected = "one of " + names, .actual = *name});

@@ -50,7 +50,8 @@ class Query2Label {
     Query2Label model;
     model.config_ = config;
     const TransformerShape& shape = config.transformer;
-    model.backbone_ = Backbone<T, Arch>::load(weights, config.backbone);
+    model.backbone_ = Backbone<T, Arch>::load(
+        weights, shape_for<typename Backbone<T, Arch>::Shape>(config.backbone));
     const std::size_t channels = model.backbone_.channels();
     if (config.input_projection) {
       model.input_projection_ = InputProjection<T, Arch>::load(weights, channels, shape.width);

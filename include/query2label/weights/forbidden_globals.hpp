@@ -13,22 +13,23 @@ namespace q2l::detail {
 /// stands for everything inside it.
 inline constexpr auto forbidden_paths = std::to_array<std::string_view>({
     "_aix_support", "_ctypes", "_frozen_importlib", "_io", "_osx_support", "_pickle",
-    "_posixsubprocess", "_pyio", "_pyrepl", "_socket", "_testcapi", "_winapi", "aiohttp", "asyncio",
-    "bdb", "cPickle", "cProfile", "cffi", "cgitb", "cloudpickle", "code", "codeop", "commands",
-    "concurrent", "ctypes", "dill", "distutils", "doctest", "ensurepip", "fcntl", "fileinput",
-    "ftplib", "functools.reduce", "gc", "http", "httplib", "httpx", "idlelib", "imaplib", "imp",
-    "importlib", "inspect", "io", "joblib", "lib2to3", "linecache", "logging.config", "marshal",
-    "mmap", "msvcrt", "multiprocessing", "nt", "ntpath", "numpy.distutils", "numpy.f2py",
-    "numpy.lib.npyio", "numpy.load", "numpy.testing", "operator", "os", "pdb", "pickle", "pip",
-    "pkg_resources", "pkgutil", "platform", "poplib", "popen2", "posix", "posixpath", "profile",
-    "pty", "py_compile", "pydoc", "requests", "resource", "rlcompleter", "runpy", "select",
-    "selectors", "setuptools", "shelve", "shutil", "signal", "site", "smtplib", "socket",
-    "socketserver", "sqlite3", "ssl", "subprocess", "sys", "tarfile", "telnetlib", "tempfile",
-    "threading", "timeit", "torch._dynamo", "torch._inductor", "torch.distributed.rpc", "torch.hub",
-    "torch.jit", "torch.load", "torch.package", "torch.save", "torch.serialization.load",
-    "torch.utils.bottleneck", "torch.utils.collect_env", "torch.utils.cpp_extension", "trace",
-    "types.CodeType", "types.FunctionType", "types.LambdaType", "unittest", "urllib", "urllib2",
-    "urllib3", "venv", "webbrowser", "winreg", "wsgiref", "xmlrpc", "zipfile", "zipimport",
+    "_posixsubprocess", "_pyio", "_pyrepl", "_socket", "_testcapi", "_winapi", "aiohttp",
+    "asyncio", "bdb", "cPickle", "cProfile", "cffi", "cgitb", "cloudpickle", "code", "codeop",
+    "commands", "concurrent", "ctypes", "dill", "distutils", "doctest", "ensurepip", "fcntl",
+    "fileinput", "ftplib", "functools.reduce", "gc", "http", "httplib", "httpx", "idlelib",
+    "imaplib", "imp", "importlib", "inspect", "io", "joblib", "lib2to3", "linecache",
+    "logging.config", "marshal", "mmap", "msvcrt", "multiprocessing", "nt", "ntpath",
+    "numpy.distutils", "numpy.f2py", "numpy.lib.npyio", "numpy.load", "numpy.testing",
+    "operator", "os", "pdb", "pickle", "pip", "pkg_resources", "pkgutil", "platform", "popen2",
+    "poplib", "posix", "posixpath", "profile", "pty", "py_compile", "pydoc", "requests",
+    "resource", "rlcompleter", "runpy", "select", "selectors", "setuptools", "shelve", "shutil",
+    "signal", "site", "smtplib", "socket", "socketserver", "sqlite3", "ssl", "subprocess",
+    "sys", "tarfile", "telnetlib", "tempfile", "threading", "timeit", "torch._dynamo",
+    "torch._inductor", "torch.distributed.rpc", "torch.hub", "torch.jit", "torch.load",
+    "torch.package", "torch.save", "torch.serialization.load", "torch.utils.bottleneck",
+    "torch.utils.collect_env", "torch.utils.cpp_extension", "trace", "types.CodeType",
+    "types.FunctionType", "types.LambdaType", "unittest", "urllib", "urllib2", "urllib3",
+    "venv", "webbrowser", "winreg", "wsgiref", "xmlrpc", "zipfile", "zipimport",
 });
 
 /// What of Python's builtins may stand in a pickle: types that only hold data.
@@ -37,10 +38,17 @@ inline constexpr auto harmless_builtins = std::to_array<std::string_view>({
     "object", "range", "set", "slice", "str", "tuple", "unicode", "xrange",
 });
 
+/// Whether `path` is one of the forbidden paths or lies inside one.
 inline bool is_inside_forbidden_path(std::string_view path) {
-  return std::any_of(forbidden_paths.begin(), forbidden_paths.end(), [&](std::string_view outer) {
-    return path.starts_with(outer) && (path.size() == outer.size() || path[outer.size()] == '.');
-  });
+  static_assert(std::is_sorted(forbidden_paths.begin(), forbidden_paths.end()));
+  constexpr int most_parts = 3;  // of a forbidden path
+  std::size_t end = 0;
+  for (int part = 0; part < most_parts && end < path.size(); ++part) {
+    end = std::min(path.find('.', end + 1), path.size());
+    if (std::binary_search(forbidden_paths.begin(), forbidden_paths.end(), path.substr(0, end)))
+      return true;
+  }
+  return false;
 }
 
 /// Whether a pickle is refused for mentioning `name` of `module`. Everything else that is not known

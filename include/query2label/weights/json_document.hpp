@@ -115,8 +115,10 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
 
-  bool parse_error(std::size_t, const std::string&,
+  bool parse_error(std::size_t position, const std::string&,
                    const nlohmann::json::exception& error) override {
+    // The cursor may be one further: the end of a number is seen at the character behind it.
+    furthest_ = text_.data() + std::min(position, text_.size());
     std::string_view message = error.what();
     for (const std::string_view lead :
          {"] ", ": "})  // "[...] parse error at line 1, column 2: ..."

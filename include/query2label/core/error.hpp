@@ -138,15 +138,15 @@ class Error : public std::runtime_error {
  private:
   static std::string message(ErrorCode code, std::string_view detail, const ErrorPlace& place) {
     std::string out;
-    if (!place.path.empty()) out += printable(place.path) + ": ";
-    if (!place.subject.empty()) out += "'" + printable(place.subject) + "': ";
-    out += detail;
-    if (!place.expected.empty()) out += "; expected " + printable(place.expected);
+    if (!place.path.empty()) out.append(printable(place.path)).append(": ");
+    if (!place.subject.empty()) out.append("'").append(printable(place.subject)).append("': ");
+    out.append(detail);
+    if (!place.expected.empty()) out.append("; expected ").append(printable(place.expected));
     if (!place.actual.empty()) {
-      out += (place.expected.empty() ? "; got " : ", got ") + printable(place.actual);
+      out.append(place.expected.empty() ? "; got " : ", got ").append(printable(place.actual));
     }
-    if (place.offset) out += " (byte " + std::to_string(*place.offset) + ")";
-    out += " [" + std::string(to_string(code)) + "]";
+    if (place.offset) out.append(" (byte ").append(std::to_string(*place.offset)).append(")");
+    out.append(" [").append(to_string(code)).append("]");
     return out;
   }
 

@@ -32,10 +32,10 @@ struct LayerNorm {
   }
 };
 
-/// out [M, D] = layer norm of each row of in [M, D]; `out` may be `in`. Error of an element with the
-/// normalised value y: (D + 8) eps (|weight| (a + |y|) + |bias|), where a, the mean of |in| over the
-/// row's deviation, is large only where the mean is.
-/// Throws Error bad_argument when shapes do not fit.
+/// out [M, D] = layer norm of each row of in [M, D]; `out` may be `in`. Error of an element with
+/// the normalised value y: (D + 8) eps (|weight| (a + |y|) + |bias|), where a, the mean of |in|
+/// over the row's deviation, is large only where the mean is. Throws Error bad_argument when shapes
+/// do not fit.
 template <class T, class Arch>
 void layer_norm(const Context& context, const LayerNorm<T>& norm, Matrix<const T> in,
                 Matrix<T> out) {

@@ -27,18 +27,29 @@ FetchContent_Declare(stb
   GIT_REPOSITORY https://github.com/nothings/stb.git GIT_TAG 8b5f1f37b5b75829fc72d38e7b5d4bcbf8a26d55)
 
 find_package(Threads REQUIRED)
-query2label_find(xsimd)
 query2label_find(nlohmann_json 3.9)
 
-# stb has no package: a folder with stb_image.h, or one that holds stb/stb_image.h.
-find_path(QUERY2LABEL_STB_INCLUDE_DIR NAMES stb/stb_image.h stb_image.h)
-if(NOT QUERY2LABEL_STB_INCLUDE_DIR)
-  if(NOT QUERY2LABEL_FETCH)
-    message(FATAL_ERROR "query2label needs stb_image.h; set QUERY2LABEL_STB_INCLUDE_DIR")
+# xsimd and stb by their headers: stb has no package, and xsimd's may ask for a library (xtl) that is
+# neither needed nor always there.
+function(query2label_find_headers name file)
+  string(TOUPPER "QUERY2LABEL_${name}_INCLUDE_DIR" variable)
+  find_path(${variable} NAMES ${file} ${ARGN})
+  if(NOT ${variable})
+    if(NOT QUERY2LABEL_FETCH)
+      message(FATAL_ERROR "query2label needs ${file}; install it or set ${variable}")
+    endif()
+    FetchContent_GetProperties(${name})
+    if(NOT ${name}_POPULATED)
+      FetchContent_Populate(${name})
+    endif()
+    find_path(${variable} NAMES ${file} ${ARGN} PATHS "${${name}_SOURCE_DIR}"
+              PATH_SUFFIXES include NO_DEFAULT_PATH REQUIRED)
   endif()
-  FetchContent_MakeAvailable(stb)
-  set(QUERY2LABEL_STB_INCLUDE_DIR "${stb_SOURCE_DIR}")
-endif()
-add_library(query2label_stb INTERFACE)
-target_include_directories(query2label_stb SYSTEM INTERFACE
+endfunction()
+query2label_find_headers(xsimd xsimd/xsimd.hpp)
+query2label_find_headers(stb stb/stb_image.h stb_image.h)
+
+add_library(query2label_headers INTERFACE)
+target_include_directories(query2label_headers SYSTEM INTERFACE
+  $<BUILD_INTERFACE:${QUERY2LABEL_XSIMD_INCLUDE_DIR}>
   $<BUILD_INTERFACE:${QUERY2LABEL_STB_INCLUDE_DIR}>)

@@ -3,7 +3,7 @@ include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
 install(DIRECTORY include/query2label DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
-install(TARGETS query2label query2label_stb EXPORT query2labelTargets)
+install(TARGETS query2label query2label_headers EXPORT query2labelTargets)
 install(EXPORT query2labelTargets NAMESPACE query2label::
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/query2label)
 configure_package_config_file(cmake/query2labelConfig.cmake.in query2labelConfig.cmake

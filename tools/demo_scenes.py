@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Scenes of several objects for the bundled model: emoji over procedural backgrounds.
 

@@ -95,7 +95,8 @@ def build(family, seed):
     with torch.no_grad():
         fill_weights(model)
     weights = {k: v for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}
-    weights.update(derived_tensors({"config": config, "derived": derived_list(model, config)}, model))
+    description = {"config": config, "derived": derived_list(model, config)}
+    weights.update(derived_tensors(description, model))
     return config, model, weights
 
 

@@ -5,6 +5,7 @@
 #include <new>
 #include <string>
 
+#include "q2l/bench_command.hpp"
 #include "q2l/convert_command.hpp"
 #include "q2l/exit_code.hpp"
 #include "q2l/info_command.hpp"
@@ -45,6 +46,9 @@ int run(int count, char** arguments) {
       break;
     case CommandLine::Action::convert:
       q2l::command::run_convert(line.convert);
+      break;
+    case CommandLine::Action::bench:
+      q2l::command::run_bench(line.bench);
       break;
     case CommandLine::Action::print:
       std::fputs(line.text.c_str(), stdout);

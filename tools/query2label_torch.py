@@ -300,7 +300,7 @@ class SwinBlock(nn.Module):
         self.mlp = FeedForward(width, F.gelu)
 
     def region_mask(self, height, width, like):
-        """Tokens that the cyclic shift brought together from different regions ignore each other."""
+        """Tokens brought together from different regions by the cyclic shift ignore each other."""
         def regions(n):
             i = torch.arange(n)
             return (i >= n - self.window).long() + (i >= n - self.shift)
@@ -504,7 +504,7 @@ NAMED_BACKBONES = {
 
 
 def build_backbone(config):
-    """The backbone that `backbone` names, changed by `backbone_arch`; same key names as released."""
+    """The backbone that `backbone` names, changed by `backbone_arch`."""
     arch = dict(NAMED_BACKBONES.get(config["backbone"], {}))
     arch.update(config.get("backbone_arch") or {})
     kind = arch.pop("type", None)
@@ -546,7 +546,7 @@ class SinePosition(nn.Module):
 
 
 class MultiheadAttention(nn.Module):
-    """softmax(q k^T / sqrt(D/A)) v per head, with q, k, v projections stacked in `in_proj_weight`."""
+    """softmax(q k^T / sqrt(D/A)) v per head; `in_proj_weight` stacks the q, k, v projections."""
 
     def __init__(self, width, heads):
         super().__init__()

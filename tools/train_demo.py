@@ -6,6 +6,7 @@
     train_demo.py train    --minutes 90 --out run                 writes run/last.pt, run/log.txt
     train_demo.py export   --run run --out demo.safetensors       the model file
     train_demo.py evaluate --model demo.safetensors --scenes scenes --out scores.json
+    train_demo.py compare  --scores scores.json --jsonl q2l.jsonl  with `q2l tag --scores all`
     train_demo.py pictures --out ../examples/data                 the six example pictures
 
 The paper's recipe: asymmetric loss, AdamW under one cycle of the learning rate, a moving average
@@ -148,7 +149,8 @@ def train(args):
     parameters = list(model.parameters()) + list(helper.parameters())
     optimizer = torch.optim.AdamW(
         [{"params": [p for p in parameters if p.ndim > 1], "weight_decay": 1e-2},
-         {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0}], betas=(0.9, 0.99))
+         {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0}],
+        betas=(0.9, 0.99))
     step, spent = 0, 0.0
     if args.resume:
         saved = torch.load(out / "last.pt")
@@ -330,6 +332,23 @@ def evaluate(args):
         pathlib.Path(args.out).write_text(json.dumps(result) + "\n")
 
 
+def compare(args):
+    """Largest difference between PyTorch's scores and those that q2l wrote for the same scenes."""
+    reference = json.loads(pathlib.Path(args.scores).read_text())
+    wanted = {record["path"]: record["scores"] for record in reference["scores"]}
+    largest, count = 0.0, 0
+    for line in pathlib.Path(args.jsonl).read_text().splitlines():
+        record = json.loads(line)
+        expected = wanted.pop(pathlib.Path(record["path"]).name)
+        got = [tag["score"] for tag in record["scores"]]
+        largest = max(largest, float(np.abs(np.subtract(got, expected)).max()))
+        count += len(got)
+    good = not wanted and largest <= args.tolerance
+    print(f"{'ok' if good else 'FAIL'}: {count} scores, largest difference {largest:.2e}, "
+          f"{len(wanted)} scenes absent")
+    sys.exit(0 if good else 1)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(required=True)
@@ -372,6 +391,12 @@ def main():
     p.add_argument("--out", help="JSON file for every score")
     p.add_argument("--threads", type=int, default=2)
     p.set_defaults(run_command=evaluate)
+
+    p = commands.add_parser("compare", help="PyTorch's scores against q2l's")
+    p.add_argument("--scores", required=True, help="written by `evaluate`")
+    p.add_argument("--jsonl", required=True, help="q2l tag --format jsonl --scores all --output")
+    p.add_argument("--tolerance", type=float, default=1e-4)
+    p.set_defaults(run_command=compare)
 
     args = parser.parse_args()
     args.run_command(args)

@@ -41,6 +41,7 @@ struct TaggerOptions {
   TaskRunner* runner = nullptr;          ///< the host's threads; null: a pool of our own
   bool self_test = false;                ///< run the test that the model file carries
   Limits limits = {};
+  WeightOptions weights = {};  ///< how the weight file is read
 };
 
 /// A label that applies to a picture.
@@ -66,7 +67,7 @@ class Tagger {
   /// model is never partly loaded.
   [[nodiscard]] static Tagger load(const std::filesystem::path& path,
                                    const TaggerOptions& options = {}) {
-    ModelFile file = open_model_file(path, options.config_path, options.limits);
+    ModelFile file = open_model_file(path, options.config_path, options.limits, options.weights);
     Tagger tagger;
     tagger.state_ = std::make_unique<State>(make_model(file), options);
     State& state = *tagger.state_;

@@ -79,6 +79,13 @@ TEST_CASE("The other subcommands are understood", "[command]") {
   CHECK(convert.convert.model.model == "in.pkl");
   CHECK(convert.convert.output == "out.safetensors");
   CHECK(convert.convert.model.labels == "l.txt");
+  const CommandLine bench =
+      parse({"bench", "m.json", "--threads", "2", "--batch", "8", "--repeat", "3"});
+  CHECK(bench.action == CommandLine::Action::bench);
+  CHECK(bench.bench.model.model == "m.json");
+  CHECK(bench.bench.threads == 2);
+  CHECK(bench.bench.batch == 8);
+  CHECK(bench.bench.repetitions == 3);
   CHECK(parse({"--version"}).text == "q2l 1.2.3\n");
   CHECK(parse({"tag", "--help"}).text.find("--heat-maps") != std::string::npos);
   CHECK(parse({"--help"}).text.find("convert") != std::string::npos);
@@ -109,7 +116,8 @@ TEST_CASE("What cannot be understood is refused with one line", "[command]") {
       {"tag", "a.jpg", "--resume", "--format", "jsonl"},
       {"tag", "a.jpg", "--resume", "--output", "x"},
       {"info", "a", "b"},
-      {"convert", "in"}};
+      {"convert", "in"},
+      {"bench", "m", "--repeat", "0"}};
   for (const auto& arguments : bad) {
     const std::string message = refused(arguments);
     CAPTURE(message);

@@ -17,7 +17,7 @@ GoldenReport check_golden(const nlohmann::json& file, std::size_t workers) {
     GoldenReport report;
     if (first.contains("to_width")) {
       const ResizeGoldenErrors errors = check_resize_golden(file);
-      report.add("samples", errors.sample, 0.0);
+      report.add("samples", errors.largest_sample_error, 0.0);
       report.add("wrong checksums", static_cast<double>(errors.wrong_checksums), 0.0);
       return report;
     }

@@ -18,9 +18,9 @@ nlohmann::json read_resize_golden() {
 
 TEST_CASE("Resizing gives Pillow's bytes", "[golden][image]") {
   const auto errors = q2l::test::check_resize_golden(read_resize_golden());
-  CHECK(errors.pictures == 8);
+  CHECK(errors.cases == 8);
   CHECK(errors.wrong_checksums == 0);
-  CHECK(errors.sample == 0);
+  CHECK(errors.largest_sample_error == 0);
   CHECK(errors.ok());
 }
 

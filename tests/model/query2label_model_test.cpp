@@ -131,7 +131,7 @@ TEST_CASE("A subset of labels gets the bits and maps it has among all", "[model]
     }
   }
   CHECK(q2l::test::error_of([&] {
-          session.query(memory, {{model.labels()}, false});
+          static_cast<void>(session.query(memory, {{model.labels()}, false}));
         }).code() == ErrorCode::bad_argument);
 }
 

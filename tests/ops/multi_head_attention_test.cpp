@@ -45,7 +45,7 @@ TEMPLATE_TEST_CASE("Self-attention takes queries and keys from one input and val
     const Estimate qk(rows, width, positioned), value(rows, width, x);
     const PoisonedMatrix<T> in(rows, width, x), qk_in(rows, width, positioned);
     PoisonedMatrix<T> out(rows, width), added(rows, width, x);
-    run_planned([&](const Context& context) {
+    run_planned([&, sequences = sequences](const Context& context) {
       q2l::ops::self_attention<T, DefaultArch>(context, layer, sequences, qk_in.view(), in.view(),
                                                out.view());
       q2l::ops::self_attention<T, DefaultArch>(context, layer, sequences, qk_in.view(),

@@ -169,7 +169,8 @@ TEST_CASE("Tensors must tile the data", "[weights][safetensors][S9]") {
 TEST_CASE("Many tensors over the same bytes are refused fast", "[weights][safetensors][S10]") {
   std::string header = "{";
   for (int i = 0; i < 20'000; ++i)
-    header += (i > 0 ? ",\"" : "\"") + std::to_string(i) + "\":" + entry("U8", "[1000]", "[0,1000]");
+    header +=
+        (i > 0 ? ",\"" : "\"") + std::to_string(i) + "\":" + entry("U8", "[1000]", "[0,1000]");
   CHECK(error_parsing(file_of(header + "}", std::string(1000, 'x'))).code() == ErrorCode::overlap);
 }
 
@@ -194,8 +195,9 @@ TEST_CASE("Unknown element types are named", "[weights][safetensors][S12]") {
     CHECK(error.code() == ErrorCode::bad_dtype);
     CHECK(error.place().actual == dtype);
   }
-  CHECK(error_parsing(file_of("{\"t\":{\"dtype\":1,\"shape\":[],\"data_offsets\":[0,1]}}")).code() ==
-        ErrorCode::bad_dtype);
+  CHECK(
+      error_parsing(file_of("{\"t\":{\"dtype\":1,\"shape\":[],\"data_offsets\":[0,1]}}")).code() ==
+      ErrorCode::bad_dtype);
   for (const std::string dtype : {"BOOL", "U8", "I8"})
     CHECK(q2l::parse_safetensors(
               bytes(file_of("{\"t\":" + entry(dtype, "[8]", "[0,8]") + "}", "01234567")))
@@ -212,10 +214,10 @@ TEST_CASE("Metadata is a bounded object of strings", "[weights][safetensors][S13
 }
 
 TEST_CASE("Empty, scalar, unsorted and unaligned tensors are fine", "[weights][safetensors][S14]") {
-  const std::string file =
-      file_of("{\"b\":" + entry("F32", "[1]", "[4,8]") + ",\"z\":" + entry("F32", "[0,3]", "[4,4]") +
-                  ",\"a\":" + entry("F32", "[]", "[0,4]") + "}  ",
-              little_endian(0x3F800000u) + little_endian(0x40000000u));
+  const std::string file = file_of("{\"b\":" + entry("F32", "[1]", "[4,8]") +
+                                       ",\"z\":" + entry("F32", "[0,3]", "[4,4]") +
+                                       ",\"a\":" + entry("F32", "[]", "[0,4]") + "}  ",
+                                   little_endian(0x3F800000u) + little_endian(0x40000000u));
   for (const std::string pad : {"", " ", "  ", "   "}) {
     std::string padded = pad + file;
     padded = file_of(file.substr(8, file.size() - 16) + pad, file.substr(file.size() - 8));

@@ -324,14 +324,16 @@ TEST_CASE("Shapes that leave their storage are refused", "[weights][torch][P17]"
   }
   CHECK(read(one_tensor(tensor(storage("0", 4), 3, {3}, {0}))).tensors[0].read<float>() ==
         std::vector<float>{4, 4, 4});
-  CHECK(read(one_tensor(tensor(storage("0", 4), 9, {0, 3}, {3, 1}))).tensors[0].read<float>().empty());
+  CHECK(read(one_tensor(tensor(storage("0", 4), 9, {0, 3}, {3, 1})))
+            .tensors[0]
+            .read<float>()
+            .empty());
 }
 
 TEST_CASE("Attacks around good weights are refused", "[weights][torch][P4][P6]") {
   const std::string attack = call(global("posix", "system"), {text("touch canary")});
-  for (const std::string& body :
-       {dict({{"state_dict", dict({{"w", plain}})}, {"extra", attack}}), attack + "0" + dict({{"w", plain}}),
-        attack + "\xff"}) {
+  for (const std::string& body : {dict({{"state_dict", dict({{"w", plain}})}, {"extra", attack}}),
+                                  attack + "0" + dict({{"w", plain}}), attack + "\xff"}) {
     CHECK(error_reading(build_zip(members(body, {four_floats}))).code() ==
           ErrorCode::forbidden_global);
     CHECK(error_reading(legacy(body, {}, "")).code() == ErrorCode::forbidden_global);

@@ -69,10 +69,11 @@ TEST_CASE("A safetensors file gives its metadata, and its prefix goes, too", "[w
   const TemporaryFolder folder;
   const std::vector<double> values{1, 2};
   const auto data = std::as_bytes(std::span(values));
-  q2l::write_safetensors(folder / "m.pth",
-                         std::vector<q2l::TensorBytes>{{"model.module.x", Dtype::f64, {2}, data},
-                                                       {"model.module.y", Dtype::f64, {1, 2}, data}},
-                         {{"config", "{}"}});
+  q2l::write_safetensors(
+      folder / "m.pth",
+      std::vector<q2l::TensorBytes>{{"model.module.x", Dtype::f64, {2}, data},
+                                    {"model.module.y", Dtype::f64, {1, 2}, data}},
+      {{"config", "{}"}});
   WeightMap map = WeightMap::load(folder / "m.pth");
   CHECK(map.format() == WeightFormat::safetensors);
   CHECK(map.metadata().at("config") == "{}");

@@ -53,14 +53,22 @@ struct ConvertOptions {
   std::string output;
 };
 
+struct BenchOptions {
+  ModelOptions model;
+  std::size_t threads = std::max(1u, std::thread::hardware_concurrency());
+  std::size_t batch = 1;
+  std::size_t repetitions = 10;
+};
+
 /// The subcommand to run and what it was given; `text` is to be printed instead if it is not empty.
 struct CommandLine {
-  enum class Action { print, tag, info, convert };
+  enum class Action { print, tag, info, convert, bench };
   Action action = Action::print;
   std::string text;
   TagOptions tag;
   ModelOptions info;
   ConvertOptions convert;
+  BenchOptions bench;
 };
 
 namespace detail {
@@ -68,19 +76,34 @@ namespace detail {
 constexpr std::size_t most_threads = 1024;
 constexpr std::size_t largest_batch = 1024;
 constexpr std::size_t most_labels = 1'000'000;
+constexpr std::size_t most_repetitions = 1'000'000;
 
-inline void add_model_options(CLI::App& app, ModelOptions& options) {
+inline CLI::Validator from_one_to(std::size_t most) {
+  return CLI::Range(std::size_t{1}, most).description("");
+}
+
+inline void add_config_option(CLI::App& app, ModelOptions& options) {
   app.add_option("--config", options.config, "configuration of a checkpoint (default: beside it)")
       ->type_name("JSON");
+}
+
+inline void add_model_options(CLI::App& app, ModelOptions& options) {
+  add_config_option(app, options);
   app.add_option("--labels", options.labels,
                  "names of the labels, one a line, or id,name in a .csv")
       ->type_name("FILE");
 }
 
+inline void add_run_options(CLI::App& app, std::size_t& threads, std::size_t& batch) {
+  app.add_option("--threads", threads, "threads (default: all)")
+      ->check(from_one_to(most_threads))
+      ->type_name("N");
+  app.add_option("--batch", batch, "pictures at a time (default 1)")
+      ->check(from_one_to(largest_batch))
+      ->type_name("N");
+}
+
 inline void add_tag_options(CLI::App& app, TagOptions& options, const std::string& default_model) {
-  const auto from_one_to = [](std::size_t most) {
-    return CLI::Range(std::size_t{1}, most).description("");
-  };
   options.model.model = default_model;
   auto* model =
       app.add_option("--model", options.model.model, "model file or checkpoint")->type_name("FILE");
@@ -100,12 +123,7 @@ inline void add_tag_options(CLI::App& app, TagOptions& options, const std::strin
          "the K best labels whatever their scores; with --threshold, those of them that reach it")
       ->check(from_one_to(most_labels))
       ->type_name("K");
-  app.add_option("--threads", options.threads, "threads (default: all)")
-      ->check(from_one_to(most_threads))
-      ->type_name("N");
-  app.add_option("--batch", options.batch, "pictures at a time (default 1)")
-      ->check(from_one_to(largest_batch))
-      ->type_name("N");
+  add_run_options(app, options.threads, options.batch);
   static const std::map<std::string, Format> formats = {
       {"text", Format::text}, {"jsonl", Format::jsonl}, {"csv", Format::csv}};
   app.add_option_function<std::string>(
@@ -129,6 +147,21 @@ inline void add_tag_options(CLI::App& app, TagOptions& options, const std::strin
   app.add_flag("--resume", options.resume, "go on with an --output that an interrupted run left");
   app.add_option("PATH", options.paths,
                  "pictures, folders, or - for a list on standard input; all behind -- are paths");
+}
+
+inline void add_bench_options(CLI::App& app, BenchOptions& options,
+                              const std::string& default_model) {
+  options.model.model = default_model;
+  auto* model = app.add_option("MODEL", options.model.model,
+                               "model file, checkpoint, or JSON description of one whose weights "
+                               "are to be made up");
+  if (default_model.empty()) model->required();
+  add_config_option(app, options.model);
+  add_run_options(app, options.threads, options.batch);
+  app.add_option("--repeat", options.repetitions,
+                 "inferences to choose the fastest of (default 10)")
+      ->check(from_one_to(most_repetitions))
+      ->type_name("N");
 }
 
 inline void require_consistent(const TagOptions& options) {
@@ -166,6 +199,9 @@ inline CommandLine parse_command_line(int count, const char* const* arguments,
   convert->add_option("OUT", line.convert.output, "safetensors file to write")->required();
   detail::add_model_options(*convert, line.convert.model);
 
+  CLI::App* bench = app.add_subcommand("bench", "time a model, stage by stage");
+  detail::add_bench_options(*bench, line.bench, default_model);
+
   // CLI11 hands what follows "--" back to the program once a subcommand has its least number of
   // paths.
   const auto end = arguments + count;
@@ -177,7 +213,7 @@ inline CommandLine parse_command_line(int count, const char* const* arguments,
     if (rest != end) line.tag.paths.insert(line.tag.paths.end(), rest + 1, end);
   } catch (const CLI::CallForHelp&) {
     line.text = app.help();
-    for (const CLI::App* chosen : {tag, info, convert})
+    for (const CLI::App* chosen : {tag, info, convert, bench})
       if (chosen->parsed() || chosen->get_help_ptr()->count() > 0) line.text = chosen->help("q2l");
     return line;
   } catch (const CLI::CallForVersion&) {
@@ -189,6 +225,8 @@ inline CommandLine parse_command_line(int count, const char* const* arguments,
   if (tag->parsed()) {
     detail::require_consistent(line.tag);
     line.action = CommandLine::Action::tag;
+  } else if (bench->parsed()) {
+    line.action = CommandLine::Action::bench;
   } else {
     line.action = info->parsed() ? CommandLine::Action::info : CommandLine::Action::convert;
   }

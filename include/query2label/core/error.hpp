@@ -27,7 +27,7 @@ enum class ErrorCode {
   // images
   image_unsupported, image_truncated, image_too_large, bad_image,
   // calls
-  bad_argument, non_finite_output, unsupported_cpu,
+  bad_argument, non_finite_output, unsupported_cpu, gpu,
 };
 
 /// The name of a code as messages print it, for example "BadShape".
@@ -82,6 +82,7 @@ constexpr std::string_view to_string(ErrorCode code) noexcept {
     case ErrorCode::bad_argument: return "BadArgument";
     case ErrorCode::non_finite_output: return "NonFiniteOutput";
     case ErrorCode::unsupported_cpu: return "UnsupportedCpu";
+    case ErrorCode::gpu: return "Gpu";
   }
   return "Unknown";
 }

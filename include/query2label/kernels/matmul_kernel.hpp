@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <utility>
 
+#include "query2label/core/aligned_buffer.hpp"
 #include "query2label/kernels/elementwise_kernel.hpp"
 #include "query2label/kernels/panel_matrix.hpp"
 #include "query2label/simd/arch.hpp"
@@ -17,15 +18,18 @@
 // attention are sums over (tap, depth) of left rows times packed panels; only where the left rows
 // lie differs, and a row source says that.
 //
-// Each result is a sum of chunks of at most `chunk_depth` products, added up in the order of the
-// panel's rows; a chunk is one chain of fused multiply-adds, the first of which begins with the
-// bias (then the residual). Chunks keep the rounding error small (it grows with a chunk's length
-// plus their number, not with the product of the two), and since they depend on the depth alone,
-// neither tiles, threads nor batch position change a bit.
+// Each result is a sum of chains of about `chain_length` fused multiply-adds, added up in the order
+// of the panel's rows; the first chain begins with the bias (then the residual). Short chains keep
+// the rounding error small: it grows with a chain's length plus their number, not with the product
+// of the two (R101's logits on a photo: 3 times closer to the exact ones than with chains of 256).
+// Chains depend on taps and depth alone, so neither tiles, threads nor batch position change a bit.
 
 namespace q2l::kernels {
 
-/// Most products in one chain of multiply-adds.
+/// A chain of multiply-adds ends at the first block or tap that brings it to this length.
+inline constexpr std::size_t chain_length = 64;
+
+/// Elements of depth that one pass over a tile sums: a cache block, and a multiple of the chain.
 inline constexpr std::size_t chunk_depth = 256;
 
 /// What happens to a product before and after it is summed.
@@ -98,26 +102,56 @@ void matmul_tile(const T* const* rows, const DepthChunk& chunk, const T* panel,
     }
   }
 
+  alignas(cache_line) T finished[Rows * Vectors * lanes];  // sum of the chains that have ended
+  bool has_finished = false;
+  std::size_t length = 0;
   for (std::size_t t = 0; t < chunk.taps; ++t) {
     const T* left[Rows];
     Q2L_UNROLL
     for (std::size_t r = 0; r < Rows; ++r) left[r] = rows[t * Rows + r] + chunk.first_depth;
     const T* b = panel + t * tap_stride;
-    for (std::size_t k = 0; k < chunk.depth; ++k, b += Vectors * lanes) {
-      B right[Vectors];
-      Q2L_UNROLL
-      for (std::size_t v = 0; v < Vectors; ++v) right[v] = B::load_unaligned(b + v * lanes);
-      Q2L_UNROLL
-      for (std::size_t r = 0; r < Rows; ++r) {
-        const B a(left[r][k]);
+    for (std::size_t begin = 0; begin < chunk.depth; begin += chain_length) {
+      if (length >= chain_length) {
         Q2L_UNROLL
-        for (std::size_t v = 0; v < Vectors; ++v) {
-          sum[r][v] = simd::fma<T, Arch>(a, right[v], sum[r][v]);
+        for (std::size_t r = 0; r < Rows; ++r) {
+          Q2L_UNROLL
+          for (std::size_t v = 0; v < Vectors; ++v) {
+            T* const at = finished + (r * Vectors + v) * lanes;
+            if (has_finished) sum[r][v] += B::load_aligned(at);
+            sum[r][v].store_aligned(at);
+            sum[r][v] = B(T(0));
+          }
+        }
+        has_finished = true;
+        length = 0;
+      }
+      const std::size_t end = std::min(begin + chain_length, chunk.depth);
+      length += end - begin;
+      for (std::size_t k = begin; k < end; ++k, b += Vectors * lanes) {
+        B right[Vectors];
+        Q2L_UNROLL
+        for (std::size_t v = 0; v < Vectors; ++v) right[v] = B::load_unaligned(b + v * lanes);
+        Q2L_UNROLL
+        for (std::size_t r = 0; r < Rows; ++r) {
+          const B a(left[r][k]);
+          Q2L_UNROLL
+          for (std::size_t v = 0; v < Vectors; ++v) {
+            sum[r][v] = simd::fma<T, Arch>(a, right[v], sum[r][v]);
+          }
         }
       }
     }
   }
 
+  if (has_finished) {
+    Q2L_UNROLL
+    for (std::size_t r = 0; r < Rows; ++r) {
+      Q2L_UNROLL
+      for (std::size_t v = 0; v < Vectors; ++v) {
+        sum[r][v] += B::load_aligned(finished + (r * Vectors + v) * lanes);
+      }
+    }
+  }
   if (!chunk.is_first) {
     Q2L_UNROLL
     for (std::size_t r = 0; r < Rows; ++r) {

@@ -141,10 +141,11 @@ inline void read_metadata(ModelFile& file, const Limits& limits) {
 /// the metadata's. Throws Error naming the file at fault.
 inline ModelFile open_model_file(const std::filesystem::path& path,
                                  const std::filesystem::path& config_path = {},
-                                 const Limits& limits = {}) {
+                                 const Limits& limits = {},
+                                 const WeightOptions& weight_options = {}) {
   ModelFile file;
   file.path = path.string();
-  file.weights = WeightMap::load(path, limits);
+  file.weights = WeightMap::load(path, limits, weight_options);
   file.document = nlohmann::json::object();
   try {
     detail::read_metadata(file, limits);

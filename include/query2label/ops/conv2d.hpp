@@ -13,6 +13,7 @@
 #include "query2label/ops/batch_norm.hpp"
 #include "query2label/ops/matmul.hpp"
 #include "query2label/ops/packed_weights.hpp"
+#include "query2label/ops/winograd_conv2d.hpp"
 
 namespace q2l::ops {
 
@@ -33,11 +34,13 @@ struct Conv2dShape {
 ///
 /// A convolution is the product of the kernel with one tap per kernel position (an implicit GEMM:
 /// nothing is copied). With few input channels a tap is a whole kernel row instead, kernel * C
-/// neighbouring elements of a copy of the input with zero borders.
+/// neighbouring elements of a copy of the input with zero borders. A 3x3 convolution of stride 1
+/// goes by Winograd's tiles where they are faster.
 template <class T, class Arch>
 struct Conv2d {
   Conv2dShape shape;
-  PackedWeights<T, Arch> weights;
+  PackedWeights<T, Arch> weights;  ///< none where `winograd` has some
+  WinogradConv2d<T, Arch> winograd;
   AlignedBuffer<T> zeros;  ///< a pixel of the zero border
 
   Conv2d() = default;
@@ -68,12 +71,21 @@ struct Conv2d {
       offset[o] = scale * (bias.empty() ? 0.0 : static_cast<double>(bias[o])) +
                   (norm.shift.empty() ? 0.0 : norm.shift[o]);
     }
+    if (const std::size_t tile = winograd_tile(); tile > 0) {
+      winograd = {tile, shape.in_channels, shape.out_channels, reordered.data(), offset};
+      return;
+    }
     const std::size_t layout_taps = taps_are_rows() ? shape.kernel : taps;
     const std::size_t depth = filter / layout_taps;
     weights = PackedWeights<T, Arch>({layout_taps, depth, shape.out_channels}, reordered.data(),
                                      depth, 1, filter, std::span<const double>(offset));
   }
 
+  /// Results in a row of a Winograd tile, or 0 where the convolution is direct.
+  [[nodiscard]] std::size_t winograd_tile() const noexcept {
+    const bool fits = shape.kernel == 3 && shape.stride == 1 && shape.padding == 1;
+    return fits ? fastest_winograd_tile(shape.in_channels, shape.out_channels) : 0;
+  }
   /// True where a tap is a whole kernel row: with few channels a pixel alone is too short a loop.
   [[nodiscard]] bool taps_are_rows() const noexcept {
     return shape.kernel > 1 && shape.in_channels < 16;
@@ -161,7 +173,8 @@ FeatureMap<T> copy_with_border(const Context& context, FeatureMap<const T> in,
 }  // namespace detail
 
 /// out [N, H', W', out_channels] = activation(conv(in [N, H, W, in_channels]) + bias + residual),
-/// H' = shape.output(H). Error as `linear` with in_features = kernel^2 in_channels.
+/// H' = shape.output(H). Error as `linear` with in_features = kernel^2 in_channels,
+/// or as `winograd_conv2d`.
 /// Throws Error bad_argument when shapes do not fit.
 template <class T, class Arch>
 void conv2d(const Context& context, const Conv2d<T, Arch>& layer, FeatureMap<const T> in,
@@ -172,6 +185,9 @@ void conv2d(const Context& context, const Conv2d<T, Arch>& layer, FeatureMap<con
   require_equal(out.batch, in.batch, "conv2d: batch of out");
   require_equal(out.height, shape.output(in.height), "conv2d: height of out");
   require_equal(out.width, shape.output(in.width), "conv2d: width of out");
+  if (layer.winograd.tile() > 0) {
+    return winograd_conv2d<T, Arch>(context, layer.winograd, in, out, options);
+  }
   const auto run = [&](const auto& rows) {
     matmul<T, Arch>(context, rows, layer.weights.matrix(), layer.weights.bias(), options,
                     out.pixels());

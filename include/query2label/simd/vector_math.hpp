@@ -13,7 +13,7 @@ template <class T>
 struct VectorMathBound {
   static constexpr bool is_float = std::is_same_v<T, float>;
   static constexpr double exp = 2.0;                    ///< exp_lowest <= x <= exp_highest
-  static constexpr double sigmoid = 3.0;                ///< |x| <= exp_highest
+  static constexpr double sigmoid = 3.5;                ///< |x| <= exp_highest
   static constexpr double erf = is_float ? 2.5 : 80.0;  ///< all finite x
   static constexpr T exp_lowest = is_float ? T(-87.3) : T(-708.3);   ///< 0 or exact below
   static constexpr T exp_highest = is_float ? T(88.37) : T(709.43);  ///< inf or exact above

@@ -202,7 +202,8 @@ inline void require_plain_entry(const ZipHeader& header, std::uint16_t made_by,
   if (made_by >> 8 == unix_host && ((attributes >> 16) & file_type) == symbolic_link)
     fail_zip("the entry is a symbolic link", header.central_offset, header.name);
   const std::string_view name = header.name;
-  const bool absolute = name.starts_with('/') || name.starts_with('\\') || (name.size() > 1 && name[1] == ':');
+  const bool absolute =
+      name.starts_with('/') || name.starts_with('\\') || (name.size() > 1 && name[1] == ':');
   bool climbs = false;
   for (std::size_t begin = 0; begin <= name.size();) {
     const std::size_t end = std::min(name.find_first_of("/\\", begin), name.size());

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT
+#include "query2label/tagger.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <catch2/catch.hpp>
+#include <fstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "query2label/model/eigen_view.hpp"
+#include "support/error_of.hpp"
+#include "support/temporary_folder.hpp"
+
+namespace {
+
+using q2l::ErrorCode;
+using q2l::Tagger;
+using q2l::test::error_of;
+
+const std::string examples = std::string(Q2L_EXAMPLES_DIR) + "/data/";
+const std::string demo = examples + "demo.safetensors";
+
+/// A host's thread pool: a fresh thread per worker.
+class HostThreads final : public q2l::TaskRunner {
+ public:
+  void run(std::size_t workers, q2l::WorkerFunction work) override {
+    ++calls;
+    std::vector<std::thread> threads;
+    for (std::size_t w = 0; w < workers; ++w) threads.emplace_back([work, w] { work(w); });
+    for (std::thread& thread : threads) thread.join();
+  }
+  std::atomic<int> calls{0};
+};
+
+}  // namespace
+
+TEST_CASE("The bundled model passes its self-test and tags the bundled pictures", "[tagger]") {
+  const Tagger tagger = Tagger::load(demo, {.threads = 2, .self_test = true});
+  CHECK(tagger.labels().size() >= 40);
+  for (const char* name :
+       {"scene1.jpg", "scene2.png", "scene3.jpg", "scene4.png", "scene5.jpg", "scene6.png"}) {
+    CAPTURE(name);
+    const std::vector<q2l::Tag> tags = tagger.tag(q2l::read_image(examples + name));
+    CHECK_FALSE(tags.empty());
+    CHECK(std::is_sorted(tags.begin(), tags.end(),
+                         [](const q2l::Tag& a, const q2l::Tag& b) { return a.score > b.score; }));
+    for (const q2l::Tag& tag : tags) {
+      CHECK(tag.score >= 0.5f);
+      CHECK(tag.label == tagger.labels()[tag.index]);
+    }
+  }
+}
+
+TEST_CASE("A batch, a host's threads and several callers give the same scores", "[tagger]") {
+  const std::vector<q2l::Image> pictures{q2l::read_image(examples + "scene1.jpg"),
+                                         q2l::read_image(examples + "scene2.png"),
+                                         q2l::read_image(examples + "scene3.jpg")};
+  const Tagger tagger = Tagger::load(demo, {.threads = 2});
+  const auto scores = tagger.scores(pictures);
+  REQUIRE(scores.size() == 3);
+  for (std::size_t n = 0; n < 3; ++n) {
+    CHECK(tagger.scores(std::span(&pictures[n], 1)).front() == scores[n]);
+  }
+  HostThreads host;
+  CHECK(Tagger::load(demo, {.threads = 3, .runner = &host}).scores(pictures) == scores);
+  CHECK(host.calls > 0);
+
+  std::vector<std::vector<std::vector<float>>> answers(4);
+  std::vector<std::thread> callers;
+  for (auto& answer : answers) {
+    callers.emplace_back([&] { answer = tagger.scores(pictures); });
+  }
+  for (std::thread& caller : callers) caller.join();
+  for (const auto& answer : answers) CHECK(answer == scores);
+  CHECK(tagger.scores({}).empty());
+}
+
+TEST_CASE("Raw pixels of a host give what the picture gives", "[tagger]") {
+  const Tagger tagger = Tagger::load(demo, {.threads = 1});
+  const q2l::Image picture = q2l::read_image(examples + "scene2.png");
+  std::vector<std::uint8_t> bgra;
+  for (std::size_t i = 0; i < picture.rgb.size(); i += 3) {
+    bgra.insert(bgra.end(), {picture.rgb[i + 2], picture.rgb[i + 1], picture.rgb[i], 255});
+  }
+  const q2l::ImageView view{bgra.data(), picture.width,          picture.height, 4 * picture.width,
+                            4,           q2l::ChannelOrder::bgra};
+  const auto from_view = tagger.tag(view);
+  const auto from_image = tagger.tag(picture);
+  REQUIRE(from_view.size() == from_image.size());
+  for (std::size_t i = 0; i < from_view.size(); ++i) {
+    CHECK(from_view[i].label == from_image[i].label);
+    CHECK(from_view[i].score == from_image[i].score);
+  }
+  CHECK(error_of([&] { static_cast<void>(tagger.tag(q2l::Image{})); }).code() ==
+        ErrorCode::bad_argument);
+}
+
+TEST_CASE("Thresholds, top-k and labels are options", "[tagger]") {
+  const q2l::Image picture = q2l::read_image(examples + "scene1.jpg");
+  const Tagger all = Tagger::load(demo, {.thresholds = {0.0f}, .threads = 1});
+  CHECK(all.tag(picture).size() == all.labels().size());
+  const Tagger three = Tagger::load(demo, {.best = 3, .threads = 1});
+  CHECK(three.tag(picture).size() == 3);
+  CHECK(error_of([] { static_cast<void>(Tagger::load(demo, {.thresholds = {2.0f}})); }).code() ==
+        ErrorCode::bad_argument);
+
+  const q2l::test::TemporaryFolder folder;
+  const std::string names = (folder.path() / "labels.txt").string();
+  std::ofstream(names) << "one\ntwo\n";
+  const q2l::Error error =
+      error_of([&] { static_cast<void>(Tagger::load(demo, {.labels_path = names})); });
+  CHECK(error.code() == ErrorCode::label_count_mismatch);
+}
+
+TEST_CASE("Attention maps sum to one and show as Eigen matrices", "[tagger]") {
+  const Tagger tagger = Tagger::load(demo, {.threads = 1});
+  const q2l::Image picture = q2l::read_image(examples + "scene4.png");
+  const std::vector<std::size_t> labels{3, 0};
+  const auto maps = tagger.attention(picture, labels);
+  REQUIRE(maps.size() == 2);
+  CHECK(maps[0].label == 3);
+  for (const q2l::AttentionMap& map : maps) {
+    const auto view =
+        q2l::eigen_view(q2l::Matrix<const float>{map.values.data(), map.height, map.width});
+    CHECK(view.sum() == Approx(1).margin(1e-5));
+    CHECK(view.minCoeff() >= 0);
+  }
+  CHECK(tagger.attention(picture, {}).empty());
+  const std::vector<std::size_t> unknown{tagger.labels().size()};
+  CHECK(error_of([&] { static_cast<void>(tagger.attention(picture, unknown)); }).code() ==
+        ErrorCode::bad_argument);
+}
+
+TEST_CASE("A model that fails to load names the file", "[tagger]") {
+  const q2l::test::TemporaryFolder folder;
+  const std::string copy = (folder.path() / "model.safetensors").string();
+  std::ifstream in(demo, std::ios::binary);
+  std::string bytes((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  SECTION("cut short") {
+    std::ofstream(copy, std::ios::binary) << bytes.substr(0, bytes.size() - 1);
+  }
+  SECTION("with a weight that is not a number") {
+    bytes[bytes.size() - 1] = '\x7e';  // f16: exponent all ones, mantissa not zero
+    std::ofstream(copy, std::ios::binary) << bytes;
+    CHECK(error_of([&] { static_cast<void>(Tagger::load(copy)); }).code() == ErrorCode::non_finite);
+  }
+  SECTION("with a self-test of another model") {
+    const std::size_t at = bytes.find("\\\"logits\\\": [");
+    REQUIRE(at != std::string::npos);
+    const std::size_t digit = bytes.find('.', at) - 1;
+    bytes[digit] = bytes[digit] == '9' ? '8' : static_cast<char>(bytes[digit] + 1);
+    std::ofstream(copy, std::ios::binary) << bytes;
+    const Tagger untested = Tagger::load(copy);
+    CHECK(untested.labels().size() >= 40);
+    CHECK(error_of([&] { static_cast<void>(Tagger::load(copy, {.self_test = true})); }).code() ==
+          ErrorCode::self_test_failed);
+    return;
+  }
+  SECTION("absent") {}
+  CHECK(error_of([&] { static_cast<void>(Tagger::load(copy)); }).place().path == copy);
+}

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "q2l/escape.hpp"
+#include "q2l/fma_peak.hpp"
+#include "q2l/multiply_adds.hpp"
+#include "q2l/options.hpp"
+#include "query2label/core/aligned_buffer.hpp"
+#include "query2label/core/counter_random.hpp"
+#include "query2label/core/thread_pool.hpp"
+#include "query2label/model/model_file.hpp"
+#include "query2label/model/query2label_model.hpp"
+#include "query2label/model/session.hpp"
+
+namespace q2l::command {
+
+/// Seconds that each part of an inference took.
+struct StageTimes {
+  double backbone = 0;
+  double encoder = 0;  ///< with the input projection
+  double decoder = 0;  ///< with the head
+
+  [[nodiscard]] double total() const noexcept { return backbone + encoder + decoder; }
+};
+
+/// The least of each stage over the runs; `total` is that of the fastest run, not their sum.
+struct BestTimes {
+  StageTimes stages;
+  double total = 0;
+};
+
+inline BestTimes best_of(const std::vector<StageTimes>& runs) {
+  constexpr double never = std::numeric_limits<double>::infinity();
+  BestTimes best{{never, never, never}, never};
+  for (const StageTimes& run : runs) {
+    best.stages.backbone = std::min(best.stages.backbone, run.backbone);
+    best.stages.encoder = std::min(best.stages.encoder, run.encoder);
+    best.stages.decoder = std::min(best.stages.decoder, run.decoder);
+    best.total = std::min(best.total, run.total());
+  }
+  return best;
+}
+
+/// A line of the table: `count` multiply-adds in `seconds`, beside `peak` operations a second.
+inline std::string stage_line(std::string_view stage, double seconds, std::uint64_t count,
+                              double peak) {
+  const double operations = 2.0 * static_cast<double>(count);
+  char line[128];
+  std::snprintf(line, sizeof line, "%-24.*s %9.1f %9.2f %9.1f %8.0f %%",
+                static_cast<int>(stage.size()), stage.data(), seconds * 1e3,
+                static_cast<double>(count) / 1e9, operations / seconds / 1e9,
+                100 * operations / seconds / peak);
+  return line;
+}
+
+namespace detail {
+
+using BenchClock = std::chrono::steady_clock;
+
+inline double seconds_since(BenchClock::time_point start) {
+  return std::chrono::duration<double>(BenchClock::now() - start).count();
+}
+
+/// A backbone that remembers how long its last run on this thread took.
+template <class T, class Arch>
+class TimedBackbone {
+ public:
+  using Shape = BackboneShape;
+  static inline thread_local double seconds = 0;
+
+  static TimedBackbone load(WeightMap& weights, const Shape& shape) {
+    TimedBackbone timed;
+    timed.backbone_ = AnyBackbone<T, Arch>::load(weights, shape);
+    return timed;
+  }
+  [[nodiscard]] std::size_t channels() const noexcept { return backbone_.channels(); }
+  [[nodiscard]] std::size_t stride() const noexcept { return backbone_.stride(); }
+  void forward(const Context& context, FeatureMap<const T> image, FeatureMap<T> features) const {
+    const BenchClock::time_point start = BenchClock::now();
+    backbone_.forward(context, image, features);
+    seconds = seconds_since(start);
+  }
+
+ private:
+  AnyBackbone<T, Arch> backbone_;
+};
+
+using TimedModel = Query2Label<float, simd::DefaultArch, TimedBackbone>;
+
+/// A model without a weight file: `path` is a JSON description of one (`config`, `seed`, and
+/// `tensors` as [name, shape, offset, scale]), whose weights are made up as it says.
+inline TimedModel load_described_model(const std::string& path) {
+  const nlohmann::json description = q2l::detail::read_config_file(path, {});
+  WeightMap weights;
+  try {
+    const auto seed = description.at("seed").get<std::uint64_t>();
+    for (const nlohmann::json& tensor : description.at("tensors")) {
+      const auto name = tensor.at(0).get<std::string>();
+      const auto shape = tensor.at(1).get<WeightMap::Shape>();
+      const auto count = static_cast<std::size_t>(count_elements(shape, name));
+      weights.add(name, shape,
+                  [=, offset = tensor.at(2).get<double>(), scale = tensor.at(3).get<double>()] {
+                    return counter_random(name, count, offset, scale, seed);
+                  });
+    }
+    return TimedModel::load(weights, make_model_config(description.at("config"), weights));
+  } catch (const nlohmann::json::exception&) {
+    throw Error(ErrorCode::bad_config, "this does not describe a model",
+                {.path = path, .expected = "config, seed and tensors"});
+  }
+}
+
+inline TimedModel load_timed_model(const ModelOptions& options) {
+  if (std::filesystem::path(options.model).extension() == ".json")
+    return load_described_model(options.model);
+  ModelFile file = open_model_file(options.model, options.config);
+  return TimedModel::load(file.weights, file.config);
+}
+
+}  // namespace detail
+
+/// Times a model per stage and prints a table.
+inline void run_bench(const BenchOptions& options) {
+  const detail::BenchClock::time_point load_start = detail::BenchClock::now();
+  const detail::TimedModel model = detail::load_timed_model(options.model);
+  const double load_seconds = detail::seconds_since(load_start);
+  const std::size_t side = model.config().image_size;
+  const std::vector<float> values =
+      counter_random("input", options.batch * side * side * 3, 0.0, 1.0, 1);
+  const FeatureMap<const float> images{values.data(), options.batch, side, side, 3};
+
+  ThreadPool pool(options.threads);
+  Session session(model, pool, options.threads);
+  const auto run = [&] {
+    StageTimes times;
+    auto start = detail::BenchClock::now();
+    const Memory<float> memory = session.encode(images);
+    times.encoder = detail::seconds_since(start);
+    times.backbone = detail::TimedBackbone<float, simd::DefaultArch>::seconds;
+    times.encoder -= times.backbone;
+    start = detail::BenchClock::now();
+    static_cast<void>(session.query(memory));
+    times.decoder = detail::seconds_since(start);
+    return times;
+  };
+  const double first_seconds = run().total();
+  std::vector<StageTimes> runs;
+  double peak = 0;  // the machine's speed varies: it is measured between the runs, too
+  for (std::size_t i = 0; i < options.repetitions; ++i) {
+    peak = std::max(peak, measure_fma_peak(pool, options.threads));
+    runs.push_back(run());
+  }
+
+  const BestTimes best = best_of(runs);
+  MultiplyAdds count = count_multiply_adds(model.config(), model.backbone_channels());
+  for (std::uint64_t* part : {&count.backbone, &count.encoder, &count.decoder})
+    *part *= options.batch;
+  std::printf("%s: %s, %zu x %zu, %zu labels\n", escape_line(options.model.model).c_str(),
+              model.config().backbone_name.c_str(), side, side, model.labels());
+  std::printf("%s, threads %zu, batch %zu, best of %zu; multiply-adds alone reach %.1f GFLOP/s\n",
+              simd::DefaultArch::name(), options.threads, options.batch, options.repetitions,
+              peak / 1e9);
+  std::printf("loaded in %.2f s, first inference %.1f ms, scratch %.1f MB\n\n", load_seconds,
+              first_seconds * 1e3, static_cast<double>(session.workspace_bytes()) / 1e6);
+  std::printf("%-24s %9s %9s %9s %10s\n", "stage", "ms", "GMAC", "GFLOP/s", "of peak");
+  const auto print = [&](std::string_view stage, double seconds, std::uint64_t operations) {
+    std::puts(stage_line(stage, seconds, operations, peak).c_str());
+  };
+  print("backbone", best.stages.backbone, count.backbone);
+  print("projection and encoder", best.stages.encoder, count.encoder);
+  print("decoder and head", best.stages.decoder, count.decoder);
+  print("all", best.total, count.total());
+}
+
+}  // namespace q2l::command

@@ -32,14 +32,20 @@ inline std::string megabytes(std::uint64_t bytes) {
 
 inline std::string joined(const std::vector<std::string>& parts) {
   std::string text;
-  for (const std::string& part : parts) text += (text.empty() ? "" : ", ") + escape_line(part);
+  for (const std::string& part : parts) {
+    if (!text.empty()) text += ", ";
+    text += escape_line(part);
+  }
   return text;
 }
 
 template <class Floats>
 std::string joined_floats(const Floats& values) {
   std::string text;
-  for (const float value : values) text += (text.empty() ? "" : " ") + shortest(value);
+  for (const float value : values) {
+    if (!text.empty()) text += ' ';
+    text += shortest(value);
+  }
   return text;
 }
 

@@ -42,7 +42,7 @@ int run(int count, char** arguments) {
     case CommandLine::Action::tag:
       return q2l::command::run_tag(line.tag);
     case CommandLine::Action::info:
-      q2l::command::run_info(line.info);
+      q2l::command::run_info(line.info, line.measure);
       break;
     case CommandLine::Action::convert:
       q2l::command::run_convert(line.convert);

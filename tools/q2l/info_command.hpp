@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <array>
+#include <unistd.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <fstream>
 #include <map>
 #include <string>
 #include <string_view>
@@ -74,46 +76,67 @@ constexpr std::string_view format_name(WeightFormat format) {
   return "memory";
 }
 
-/// Bytes that tagging one picture takes beside the weights and the picture.
-inline std::size_t working_memory(const Query2Label<>& model) {
+/// Bytes of scratch for tagging one picture, found by planning alone.
+inline std::size_t planned_scratch(const Query2Label<>& model) {
   const std::size_t side = model.config().image_size;
-  AlignedBuffer<float> pixels(side * side * 3);
-  std::fill_n(pixels.data(), pixels.size(), 0.0f);
+  const std::size_t tokens = model.position().matrix().rows;
   SerialRunner runner;
-  Session session(model, runner, 1);
-  const auto memory = session.encode({pixels.data(), 1, side, side, 3});
-  static_cast<void>(session.query(memory));
-  return session.workspace_bytes() + (pixels.size() + memory.tokens.size()) * sizeof(float);
+  Workspace plan = Workspace::planning();
+  const Context context{runner, 1, plan};
+  const FeatureMap<const float> picture{nullptr, 1, side, side, 3};
+  const Matrix<float> memory{nullptr, tokens, model.width()};
+  model.encode(context, picture, model.position(), memory);
+  model.query(context, memory, 1, model.position(), {}, {{nullptr, 1, model.labels()}});
+  return plan.peak();
+}
+
+/// Resident memory of this process in bytes; 0 where the system does not tell.
+inline std::size_t resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  std::size_t total = 0, resident = 0;
+  statm >> total >> resident;
+  return statm ? resident * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)) : 0;
+}
+
+/// What of a model file is to be printed, so that the file need not stay open.
+struct FileSummary {
+  std::string format, note, stored;
+  std::uint64_t elements = 0;
+  bool has_self_test = false;
+};
+
+inline FileSummary summarize(const ModelOptions& options) {
+  const ModelFile file = open_model_file(options.model, options.config);
+  FileSummary summary{std::string(format_name(file.weights.format())), file.weights.note(), "", 0,
+                      file.self_test.has_value()};
+  std::map<std::string_view, std::size_t> types;
+  for (const std::string& name : file.weights.names()) {
+    summary.elements += file.weights.entry(name).element_count();
+    ++types[to_string(file.weights.dtype(name))];
+  }
+  for (const auto& [type, count] : types) {
+    if (!summary.stored.empty()) summary.stored += ", ";
+    summary.stored += std::string(type) + " (" + std::to_string(count) + " tensors)";
+  }
+  return summary;
 }
 
 }  // namespace detail
 
-/// Prints what a model is: loads it, so that a damaged one fails, and runs it once.
-inline void run_info(const ModelOptions& options) {
-  const ModelFile file = open_model_file(options.model, options.config);
+/// Prints what a model is: loads it, so that a damaged one fails. `measure` also runs it once.
+inline void run_info(const ModelOptions& options, bool measure) {
+  const detail::FileSummary file = detail::summarize(options);
   const Tagger tagger = Tagger::load(
       options.model,
       {.config_path = options.config, .labels_path = options.labels, .self_test = true});
   const ModelConfig& config = tagger.config();
   const TransformerShape& shape = config.transformer;
 
-  std::uint64_t elements = 0;
-  std::map<std::string_view, std::size_t> types;
-  for (const std::string& name : file.weights.names()) {
-    elements += file.weights.entry(name).element_count();
-    ++types[to_string(file.weights.dtype(name))];
-  }
-  std::string stored;
-  for (const auto& [type, count] : types)
-    stored += (stored.empty() ? "" : ", ") + std::string(type) + " (" + std::to_string(count) +
-              " tensors)";
-
   const auto print = [](std::string_view key, const std::string& value) {
     std::printf("%-12.*s %s\n", static_cast<int>(key.size()), key.data(), value.c_str());
   };
-  print("model", escape_line(options.model) + " (" +
-                     std::string(detail::format_name(file.weights.format())) + ")");
-  if (!file.weights.note().empty()) print("", file.weights.note());
+  print("model", escape_line(options.model) + " (" + file.format + ")");
+  if (!file.note.empty()) print("", file.note);
   print("backbone", config.backbone_name + ", " +
                         std::to_string(tagger.model().backbone_channels()) + " channels, stride " +
                         std::to_string(tagger.model().stride()));
@@ -127,11 +150,18 @@ inline void run_info(const ModelOptions& options) {
                            (shape.pre_norm ? ", norm first" : ""));
   print("encoder", detail::layers(shape.encoder_layers));
   print("decoder", detail::layers(shape.decoder_layers) + detail::self_attention(shape));
-  print("parameters", detail::rounded(elements));
-  print("stored as", stored);
-  print("memory", detail::megabytes(elements * sizeof(float)) + " of weights, " +
-                      detail::megabytes(detail::working_memory(tagger.model())) + " for a picture");
-  print("self-test", file.self_test ? "passed" : "none in the file");
+  print("parameters", detail::rounded(file.elements));
+  print("stored as", file.stored);
+  print("memory", detail::megabytes(file.elements * sizeof(float)) + " of weights in f32, " +
+                      detail::megabytes(detail::planned_scratch(tagger.model())) +
+                      " of scratch for a picture");
+  if (measure) {
+    const int side = static_cast<int>(config.image_size);
+    const auto bytes = static_cast<std::size_t>(side) * static_cast<std::size_t>(side) * 3;
+    static_cast<void>(tagger.tag(Image{side, side, std::vector<std::uint8_t>(bytes, 127)}));
+    print("measured", detail::megabytes(detail::resident_bytes()) + " resident after a picture");
+  }
+  print("self-test", file.has_self_test ? "passed" : "none in the file");
   print("thresholds", detail::joined_floats(tagger.thresholds()));
   print("labels",
         std::to_string(tagger.labels().size()) + ": " + detail::joined(tagger.labels().names()));

@@ -67,6 +67,7 @@ struct CommandLine {
   std::string text;
   TagOptions tag;
   ModelOptions info;
+  bool measure = false;  ///< info: measure memory as well
   ConvertOptions convert;
   BenchOptions bench;
 };
@@ -192,6 +193,7 @@ inline CommandLine parse_command_line(int count, const char* const* arguments,
   if (default_model.empty()) described->required();
   line.info.model = default_model;
   detail::add_model_options(*info, line.info);
+  info->add_flag("--measure", line.measure, "also tag a picture and print the memory in use then");
 
   CLI::App* convert =
       app.add_subcommand("convert", "turn a checkpoint into one self-contained model file");

@@ -45,6 +45,7 @@ class Mapping {
   ~Mapping() {
     if (address_ != nullptr) ::munmap(address_, size_);
   }
+  explicit operator bool() const noexcept { return address_ != nullptr; }
 
  private:
   void* address_ = nullptr;
@@ -80,6 +81,11 @@ class MappedFile {
     if (current_state() != state_)
       throw Error(ErrorCode::file_changed, "the file changed while it was being read",
                   {.path = path_});
+  }
+
+  /// Gives the memory of mapped pages back until they are read again.
+  void release_pages() const noexcept {
+    if (mapping_) ::madvise(const_cast<std::byte*>(bytes_.data()), bytes_.size(), MADV_DONTNEED);
   }
 
  private:

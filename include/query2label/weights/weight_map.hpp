@@ -125,7 +125,10 @@ class WeightMap {
   /// first five of each kind) the tensors missing, of another shape, and unexpected, its code being
   /// that of the first kind that occurred; file_changed if the file was written to meanwhile.
   void finish() const {
-    if (file_) file_->check_unchanged();
+    if (file_) {
+      file_->check_unchanged();
+      file_->release_pages();
+    }
     std::vector<std::string> unexpected;
     for (const auto& [name, slot] : slots_)
       if (!slot.used) unexpected.push_back(name);

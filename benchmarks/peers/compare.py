@@ -10,8 +10,8 @@ runtime is a process of its own, loaded one after the other. First each answers;
 than 1e-3 from PyTorch's stops the run with status 1. Then the runtimes take turns: in
 each round each makes `--runs` inferences, so that all meet the same noise of the machine.
 
-CPU is processor time of all threads, the least per inference over the rounds: with one thread it says
-what a busy machine hides; with more it counts waiting threads that spin.
+CPU is processor time of all threads, the least per inference over the rounds: with one thread it
+says what a busy machine hides; with more it counts waiting threads that spin.
 """
 import argparse
 import json
@@ -127,7 +127,8 @@ def compare(args, name, batch, threads):
                      "min_s": min(peer.times), "median_s": statistics.median(peer.times),
                      "min_processor_s": min(peer.processor_times),
                      "ratio": min(peer.times) / ours,
-                     "processor_ratio": min(peer.processor_times) / ours_processor, "first_s": peer.first_seconds,
+                     "processor_ratio": min(peer.processor_times) / ours_processor,
+                     "first_s": peer.first_seconds,
                      "load_s": peer.load_seconds, "peak_bytes": peer.peak_bytes(),
                      "disk_bytes": peer.disk, "max_difference": differences[peer.name],
                      "runs": len(peer.times)})

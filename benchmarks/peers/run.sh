@@ -23,7 +23,7 @@ python=$folder/venv/bin/python3
 "$python" -m pip install --quiet -r "$here/requirements.txt"
 torch_python=${TORCH_PYTHON:-python3}
 if ! "$torch_python" -c "import torch" 2>/dev/null; then
-  "$python" -m pip install --quiet torch onnx --extra-index-url https://download.pytorch.org/whl/cpu
+  "$python" -m pip install --quiet torch onnx
   torch_python=$python
 fi
 

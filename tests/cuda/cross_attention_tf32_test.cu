@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: MIT
+#include <catch2/catch.hpp>
+
+#include "cuda/gpu_attention.cuh"
+
+TEMPLATE_TEST_CASE_SIG("Cross-attention in tf32 is right on a GPU", "[gpu]", ((int Width), Width),
+                       128, 608) {
+  q2l::test::check_all_on_gpu<q2l::cuda::tf32, Width>(Width);
+}
+
+TEST_CASE("Cross-attention in tf32 of any width is right on a GPU", "[gpu]") {
+  for (const int width : {16, 80, 256, 400}) {
+    q2l::test::check_all_on_gpu<q2l::cuda::tf32, q2l::cuda::any_width>(width);
+  }
+}

@@ -66,7 +66,7 @@ __global__ void multiply_chains(float* out) {
   if constexpr (q2l::cuda::on_tensor_cores<Arithmetic>) {
     q2l::cuda::Fragment a{}, b{};
     for (int step = 0; step < chain_steps; ++step) {
-      Q2L_UNROLL
+      Q2L_CUDA_UNROLL
       for (int c = 0; c < chains; ++c) {
         q2l::cuda::multiply_fragments<Arithmetic>(a, b, 0, sums, 4 * c);
       }
@@ -74,7 +74,7 @@ __global__ void multiply_chains(float* out) {
   } else {
     const float x = out[0];
     for (int step = 0; step < chain_steps; ++step) {
-      Q2L_UNROLL
+      Q2L_CUDA_UNROLL
       for (float& sum : sums.values[0].values) sum = fmaf(sum, x, x);
     }
   }

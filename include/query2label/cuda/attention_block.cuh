@@ -5,96 +5,19 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "query2label/cuda/attention_task.cuh"
 #include "query2label/cuda/attention_tiling.cuh"
 #include "query2label/cuda/lanes.cuh"
-#include "query2label/cuda/warp_instructions.cuh"
+#include "query2label/cuda/shared_tiles.cuh"
 #include "query2label/cuda/warp_product.cuh"
 
 namespace q2l::cuda {
-
-/// Rows of `width` neighbouring elements, [batch, heads, rows, width]. A stride of 0 shares what
-/// lies there. `data` and all strides are multiples of 16 bytes.
-template <class Element>
-struct HeadRows {
-  Element* data = nullptr;
-  std::int64_t batch_stride = 0;  ///< elements from image to image
-  std::int64_t head_stride = 0;   ///< elements from head to head
-  std::int64_t row_stride = 0;    ///< elements from row to row
-};
-
-/// What a kernel is told: extents and operands, as bits where they are 16 wide.
-template <class Storage>
-struct AttentionTask {
-  int batch, heads, queries, tokens, width;
-  float scale;
-  HeadRows<const Storage> q, k, v;
-  HeadRows<Storage> out;
-  float* maps;  ///< [batch, heads, queries, tokens], or null
-};
-
-/// The part of a task that a block does.
-struct BlockPlace {
-  int image, head, first_row, first_column;
-};
-
-/// How many blocks share the work of a head of an image.
-template <class Tiling>
-int blocks_of_head(const AttentionTask<typename Tiling::Storage>& task) {
-  return (task.queries + Tiling::rows - 1) / Tiling::rows *
-         ((task.width + Tiling::columns - 1) / Tiling::columns);
-}
 
 #if defined(__CUDACC__)
 inline namespace on_device {
 #else
 inline namespace on_host {
 #endif
-
-/// The place of the block with number `index` of a head. Blocks of the same output columns follow
-/// each other, so that they find keys and values in the cache.
-template <class Tiling>
-Q2L_DEVICE BlockPlace place_of_block(int queries, int index, int head, int image) {
-  const int row_blocks = (queries + Tiling::rows - 1) / Tiling::rows;
-  return {image, head, index % row_blocks * Tiling::rows, index / row_blocks * Tiling::columns};
-}
-
-/// The shared memory of a block.
-template <class Tiling>
-struct SharedTiles {
-  using Storage = typename Tiling::Storage;
-  std::byte* bytes;
-
-  Q2L_DEVICE SharedRows<Storage> queries(int warp) const { return slice(0, warp * Tiling::rows); }
-  Q2L_DEVICE SharedRows<Storage> keys(int warp) const {
-    return slice(Tiling::query_bytes, warp * Tiling::keys);
-  }
-  Q2L_DEVICE SharedRows<Storage> values(int warp) const {
-    return slice(Tiling::query_bytes + Tiling::key_bytes, warp * Tiling::keys);
-  }
-  Q2L_DEVICE SharedRows<Storage> weights() const {
-    return {reinterpret_cast<Storage*>(bytes + weights_at), Tiling::weight_stride};
-  }
-  /// What a warp's slice adds to the scores.
-  Q2L_DEVICE SharedRows<float> scores(int warp) const {
-    constexpr int stride = Tiling::score_stride;
-    return {reinterpret_cast<float*>(bytes + weights_at + Tiling::weight_bytes) +
-                warp * Tiling::rows * stride,
-            stride};
-  }
-  /// By what each row's sums are to be multiplied next.
-  Q2L_DEVICE float* factors() const {
-    return reinterpret_cast<float*>(bytes + weights_at + Tiling::weight_bytes +
-                                    Tiling::score_bytes);
-  }
-
- private:
-  static constexpr int weights_at = Tiling::query_bytes + 2 * Tiling::key_bytes;
-
-  Q2L_DEVICE SharedRows<Storage> slice(int offset, int row) const {
-    return {reinterpret_cast<Storage*>(bytes + offset) + row * Tiling::slice_stride,
-            Tiling::slice_stride};
-  }
-};
 
 /// Attention of a block's queries over all tokens, with a softmax that is corrected whenever a
 /// larger score turns up (arXiv 1805.02867):
@@ -186,9 +109,14 @@ class AttentionBlock {
     const SharedRows<float> scores = shared_.scores(warp);
     each_lane([&](int lane) {
       Q2L_CUDA_UNROLL
-      for (int i = 0; i < ScoreProduct::elements; ++i) {
-        *scores.at(ScoreProduct::row(lane, i), ScoreProduct::column(lane, i)) =
-            product.sums[lane].values[i];
+      for (int i = 0; i < ScoreProduct::elements; i += ScoreProduct::together) {
+        Pack<float, ScoreProduct::together> pack;
+        Q2L_CUDA_UNROLL
+        for (int j = 0; j < ScoreProduct::together; ++j) {
+          pack.values[j] = product.sums[lane].values[i + j];
+        }
+        float* const to = scores.at(ScoreProduct::row(lane, i), ScoreProduct::column(lane, i));
+        *reinterpret_cast<decltype(pack)*>(to) = pack;
       }
     });
   }
@@ -264,6 +192,7 @@ class AttentionBlock {
   }
 
   Q2L_DEVICE void store(int warp) {
+    states_[warp].copies.template wait<0>();  // the keys beyond the last: none outlives the block
     OutProduct& out = states_[warp].out;
     scale_rows(out);
     Storage* const base = head(task_.out);
@@ -307,7 +236,7 @@ class AttentionBlock {
   template <int Rows>
   Q2L_DEVICE void copy_rows(CopyQueue& copies, SharedRows<Storage> to, const Storage* from,
                             std::int64_t stride, int first_row, int end_row, int first_column) {
-    constexpr int step = Tiling::padding;  // elements of a copy
+    constexpr int step = Tiling::copy_elements;
     constexpr int row_copies = Tiling::slice / step;
     Q2L_CUDA_UNROLL
     for (int i = 0; i < Rows * row_copies; i += warp_lanes) {

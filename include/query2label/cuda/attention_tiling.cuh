@@ -29,21 +29,24 @@ struct AttentionTiling {
   static constexpr int passes = warp_rows / pass_rows;
   static_assert(warp_rows * warps == rows && passes * pass_rows == warp_rows);
 
-  // Rows in shared memory are 16 bytes longer than their elements (scores: 32), which spreads the
-  // rows that a warp reads at once over all banks.
-  static constexpr int padding = copy_bytes / static_cast<int>(sizeof(Storage));
-  static constexpr int slice_stride = slice + padding;
-  static constexpr int weight_stride = keys + padding;
+  // Rows in shared memory are longer than their elements, which spreads the words that a warp reads
+  // at once over the banks: by 16 bytes where it reads along rows, by 8 words where tensor cores
+  // read words down the columns (values in tf32) and where it writes pairs (scores).
+  static constexpr int copy_elements = copy_bytes / static_cast<int>(sizeof(Storage));
+  static constexpr int slice_stride = slice + copy_elements;
+  static constexpr int value_stride = slice + (Arithmetic::has_tensor_cores ? 8 : copy_elements);
+  static constexpr int weight_stride = keys + copy_elements;
   static constexpr int score_stride = keys + 8;
 
-  static constexpr int query_bytes =
-      warps * rows * slice_stride * static_cast<int>(sizeof(Storage));
-  static constexpr int key_bytes = warps * keys * slice_stride * static_cast<int>(sizeof(Storage));
-  static constexpr int weight_bytes = rows * weight_stride * static_cast<int>(sizeof(Storage));
+  static constexpr int element_bytes = static_cast<int>(sizeof(Storage));
+  static constexpr int query_bytes = warps * rows * slice_stride * element_bytes;
+  static constexpr int key_bytes = warps * keys * slice_stride * element_bytes;
+  static constexpr int value_bytes = warps * keys * value_stride * element_bytes;
+  static constexpr int weight_bytes = rows * weight_stride * element_bytes;
   static constexpr int score_bytes = warps * rows * score_stride * static_cast<int>(sizeof(float));
   static constexpr int factor_bytes = rows * static_cast<int>(sizeof(float));
   static constexpr int shared_bytes =
-      query_bytes + 2 * key_bytes + weight_bytes + score_bytes + factor_bytes;
+      query_bytes + key_bytes + value_bytes + weight_bytes + score_bytes + factor_bytes;
 
   /// Output sums that a lane keeps in registers.
   static constexpr int lane_sums = rows * slice / warp_lanes;

@@ -123,11 +123,18 @@ using SlicedTiling =
 template <class Tiling>
 inline constexpr bool is_possible = Tiling::lane_sums <= 128 && Tiling::shared_bytes <= 227 * 1024;
 
-/// Where a head fits whole: as many queries as possible, so that keys and values are read rarely.
-template <class Arithmetic, int HeadWidth>
-using WholeTiling = std::conditional_t<is_possible<AttentionTiling<Arithmetic, HeadWidth, 32, 16>>,
-                                       AttentionTiling<Arithmetic, HeadWidth, 32, 16>,
-                                       AttentionTiling<Arithmetic, HeadWidth, 16, 16>>;
+/// Launches the kernel that holds a whole head in shared memory if a block may have that much.
+template <class Tiling>
+bool launch_whole(const AttentionTask<typename Tiling::Storage>& task, int largest_shared_bytes,
+                  cudaStream_t stream) {
+  if constexpr (is_possible<Tiling>) {
+    if (Tiling::shared_bytes > largest_shared_bytes) return false;
+    launch_attention<Tiling, true>(task, stream);
+    return true;
+  } else {
+    return false;
+  }
+}
 
 template <class Element>
 void require_copyable(const HeadRows<Element>& rows, const char* what) {
@@ -200,15 +207,15 @@ void cross_attention(const CrossAttentionOperands<Scalar>& operands, cudaStream_
 
   bool is_done = false;
   if constexpr (HeadWidth != any_width) {
-    using Tiling = detail::WholeTiling<Arithmetic, HeadWidth>;
-    if constexpr (detail::is_possible<Tiling>) {
-      int device = 0, shared_bytes = 0;
-      check(cudaGetDevice(&device), "cudaGetDevice");
-      check(cudaDeviceGetAttribute(&shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
-            "cudaDeviceGetAttribute");
-      is_done = Tiling::shared_bytes <= shared_bytes;
-      if (is_done) detail::launch_attention<Tiling, true>(task, stream);
-    }
+    int device = 0, shared_bytes = 0;
+    check(cudaGetDevice(&device), "cudaGetDevice");
+    check(cudaDeviceGetAttribute(&shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+          "cudaDeviceGetAttribute");
+    // As many queries a block as possible, so that keys and values are read rarely.
+    using Large = AttentionTiling<Arithmetic, HeadWidth, 32, 16>;
+    using Small = AttentionTiling<Arithmetic, HeadWidth, 16, 16>;
+    is_done = detail::launch_whole<Large>(task, shared_bytes, stream) ||
+              detail::launch_whole<Small>(task, shared_bytes, stream);
   }
   if (!is_done) detail::launch_attention<detail::SlicedTiling<Arithmetic>, false>(task, stream);
   if (!operands.mean_maps) return;

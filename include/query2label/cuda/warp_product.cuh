@@ -115,7 +115,8 @@ struct WarpProduct<Arithmetic, Rows, Columns, Together, true> {
   static constexpr int elements = tile_rows * tile_columns * 4;
   static constexpr int together = 2;
   using Storage = typename Arithmetic::Storage;
-  static constexpr int depth_step = 32 / static_cast<int>(sizeof(Storage));
+  static constexpr int depth_step = 2 * copy_bytes / static_cast<int>(sizeof(Storage));
+  static constexpr int half_step = depth_step / 2;  ///< elements of a fragment's row, 16 bytes
   struct Sums {
     float values[elements];
   };
@@ -161,47 +162,24 @@ struct WarpProduct<Arithmetic, Rows, Columns, Together, true> {
 
   /// a[row .. row + 16, k .. k + depth_step].
   Q2L_DEVICE static Fragment rows_of_a(SharedRows<const Storage> a, int row, int k) {
-    if constexpr (sizeof(Storage) == 2) {
-      PerLane<const Storage*> rows;
-      each_lane([&](int lane) { rows[lane] = a.at(row + lane % 16, k + lane / 16 * 8); });
-      return load_matrices<false>(rows);
-    } else {
-      Fragment out;
-      each_lane([&](int lane) {
-        Q2L_CUDA_UNROLL
-        for (int i = 0; i < 4; ++i) {
-          out.at(lane, i) = tf32_bits(*a.at(row + lane / 4 + i % 2 * 8, k + lane % 4 + i / 2 * 4));
-        }
-      });
-      return out;
-    }
+    PerLane<const void*> rows;
+    each_lane([&](int lane) { rows[lane] = a.at(row + lane % 16, k + lane / 16 * half_step); });
+    return as_factors(load_matrices<false>(rows));
   }
 
   /// The transposed rows b[column .. column + 16] at depth k: registers 0, 1 and 2, 3.
   Q2L_DEVICE static Fragment pair_of_rows(SharedRows<const Storage> b, int column, int k) {
-    if constexpr (sizeof(Storage) == 2) {
-      PerLane<const Storage*> rows;
-      each_lane([&](int lane) {
-        rows[lane] = b.at(column + lane / 16 * 8 + lane % 8, k + lane / 8 % 2 * 8);
-      });
-      return load_matrices<false>(rows);
-    } else {
-      Fragment out;
-      each_lane([&](int lane) {
-        Q2L_CUDA_UNROLL
-        for (int i = 0; i < 4; ++i) {
-          out.at(lane, i) =
-              tf32_bits(*b.at(column + i / 2 * 8 + lane / 4, k + i % 2 * 4 + lane % 4));
-        }
-      });
-      return out;
-    }
+    PerLane<const void*> rows;
+    each_lane([&](int lane) {
+      rows[lane] = b.at(column + lane / 16 * 8 + lane % 8, k + lane / 8 % 2 * half_step);
+    });
+    return as_factors(load_matrices<false>(rows));
   }
 
   /// The columns b[.., column .. column + 16] at depth k: registers 0, 1 and 2, 3.
   Q2L_DEVICE static Fragment pair_of_columns(SharedRows<const Storage> b, int k, int column) {
     if constexpr (sizeof(Storage) == 2) {
-      PerLane<const Storage*> rows;
+      PerLane<const void*> rows;
       each_lane([&](int lane) {
         rows[lane] = b.at(k + lane / 8 % 2 * 8 + lane % 8, column + lane / 16 * 8);
       });
@@ -211,12 +189,22 @@ struct WarpProduct<Arithmetic, Rows, Columns, Together, true> {
       each_lane([&](int lane) {
         Q2L_CUDA_UNROLL
         for (int i = 0; i < 4; ++i) {
-          out.at(lane, i) =
-              tf32_bits(*b.at(k + i % 2 * 4 + lane % 4, column + i / 2 * 8 + lane / 4));
+          out.at(lane, i) = bits_of(*b.at(k + i % 2 * 4 + lane % 4, column + i / 2 * 8 + lane / 4));
         }
       });
-      return out;
+      return as_factors(out);
     }
+  }
+
+  /// What a product takes of elements as stored: f32 is rounded to tf32.
+  Q2L_DEVICE static Fragment as_factors(Fragment stored) {
+    if constexpr (sizeof(Storage) == 4) {
+      each_lane([&](int lane) {
+        Q2L_CUDA_UNROLL
+        for (int i = 0; i < 4; ++i) stored.at(lane, i) = tf32_bits(stored.at(lane, i));
+      });
+    }
+    return stored;
   }
 };
 

@@ -26,27 +26,35 @@ if(NOT QUERY2LABEL_BUILD_CUDA)
 endif()
 
 enable_language(CUDA)
+find_package(CUDAToolkit REQUIRED)
 add_library(query2label_cuda_programs INTERFACE)
 target_link_libraries(query2label_cuda_programs INTERFACE query2label::query2label)
 # By flag: CMake 3.25 knows no cuda_std_20 of nvcc 13. Warning 554 overlooks a requires-clause of
-# Matrix.
+# Matrix. The instruction set is that of the C++ objects that the tests link.
 target_compile_options(query2label_cuda_programs INTERFACE
-  $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20 -diag-suppress=554 -Xcompiler=-Wall,-Wextra,-Wshadow>)
+  $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20 -diag-suppress=554 -Xcompiler=-Wall,-Wextra,-Wshadow>
+  $<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${QUERY2LABEL_MARCH}>>:-Xcompiler=-march=${QUERY2LABEL_MARCH}>)
 
 set(no_gpu_here 77)  # the exit code of programs that found no GPU
 
 if(QUERY2LABEL_BUILD_TESTS)
   file(GLOB cuda_test_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/cuda/*_test.cu")
   add_executable(query2label_cuda_tests
-    "${PROJECT_SOURCE_DIR}/tests/cuda/main.cu" ${cuda_test_sources})
+    "${PROJECT_SOURCE_DIR}/tests/cuda/main.cu" ${cuda_test_sources}
+    $<TARGET_OBJECTS:check_golden>)
   target_include_directories(query2label_cuda_tests PRIVATE "${PROJECT_SOURCE_DIR}/tests")
-  target_link_libraries(query2label_cuda_tests PRIVATE query2label_cuda_programs Catch2::Catch2)
+  target_link_libraries(query2label_cuda_tests PRIVATE
+    query2label_cuda_programs Catch2::Catch2)
+  target_compile_definitions(query2label_cuda_tests PRIVATE
+    Q2L_TESTS_DIR="${PROJECT_SOURCE_DIR}/tests")
   add_test(NAME "cuda" COMMAND query2label_cuda_tests)
   set_tests_properties("cuda" PROPERTIES LABELS cuda SKIP_RETURN_CODE ${no_gpu_here})
 
-  add_executable(attention_benchmark
-    "${PROJECT_SOURCE_DIR}/benchmarks/cuda/attention_benchmark.cu")
-  target_link_libraries(attention_benchmark PRIVATE query2label_cuda_programs)
+  if(TARGET CUDA::cublas)  # which the benchmark compares with
+    add_executable(attention_benchmark
+      "${PROJECT_SOURCE_DIR}/benchmarks/cuda/attention_benchmark.cu")
+    target_link_libraries(attention_benchmark PRIVATE query2label_cuda_programs CUDA::cublas)
+  endif()
 endif()
 
 if(QUERY2LABEL_BUILD_EXAMPLES)

@@ -66,6 +66,12 @@ struct AttentionOperand {
   }
 };
 
+/// What an attention gave, as f32: out [N A K, w], and maps [N A K, T] if asked.
+struct AttentionOutcome {
+  std::vector<float> out;
+  std::vector<float> maps;
+};
+
 /// Operands of an attention and what it must give.
 struct AttentionExample {
   AttentionExtents extents;
@@ -91,6 +97,27 @@ struct AttentionExample {
     for (AttentionOperand* operand : {&q, &k, &v}) {
       for (float& value : operand->values) value = round_one(value);
     }
+  }
+
+  /// Every key of a head becomes its first, so that all weights are equal.
+  void repeat_first_key() {
+    for (int image = 0; image < k.images; ++image) {
+      for (int head = 0; head < k.heads; ++head) {
+        for (int t = 1; t < k.rows; ++t) {
+          std::copy_n(k.at(image, head, 0), k.width, k.at(image, head, t));
+        }
+      }
+    }
+  }
+
+  /// Scores, hundreds to thousands in size, that grow by 512 from key to key, or fall where `step`
+  /// is negative. For one image and head and a scale of 1.
+  void spread_scores(float step = 512.0f) {
+    for (int t = 0; t < k.rows; ++t) {
+      std::fill_n(k.at(0, 0, t), k.width, 0.0f);
+      k.at(0, 0, t)[0] = step * static_cast<float>(t - k.rows / 2);
+    }
+    for (int i = 0; i < q.rows; ++i) q.at(0, 0, i)[0] = 1.0f;
   }
 
   [[nodiscard]] std::size_t rows() const {

@@ -4,7 +4,7 @@
 #include "cuda/gpu_attention.cuh"
 
 TEMPLATE_TEST_CASE_SIG("Cross-attention in bf16 is right on a GPU", "[gpu]", ((int Width), Width),
-                       512, 608, 2048) {
+                       64, 128, 256, 384, 512, 608, 2048) {
   q2l::test::check_all_on_gpu<__nv_bfloat16, Width>(Width);
 }
 

@@ -4,7 +4,7 @@
 #include "cuda/gpu_attention.cuh"
 
 TEMPLATE_TEST_CASE_SIG("Cross-attention in f32 is right on a GPU", "[gpu]", ((int Width), Width),
-                       64, 512, 608) {
+                       64, 128, 256, 384, 512, 608) {
   q2l::test::check_all_on_gpu<float, Width>(Width);
 }
 

@@ -199,17 +199,16 @@ void check_all_on_gpu(int width) {
   check_on_gpu<Scalar, HeadWidth>(AttentionExample({3, 4, 20, 36, width, true, false}, 1.0, scale));
   check_on_gpu<Scalar, HeadWidth>(AttentionExample({2, 3, 20, 36, width, false, true}, 1.0, scale));
 
-  // Equal keys; then scores thousands apart that grow from key to key.
+  check_on_gpu<Scalar, HeadWidth>(AttentionExample({1, 1, 10000, 3, width}, 1.0, scale));
+  check_on_gpu<Scalar, HeadWidth>(AttentionExample({1, 1, 3, 4096, width}, 1.0, scale));
+
   AttentionExample hostile({1, 1, 18, 50, width}, 1.0, 1.0f);
-  for (int t = 1; t < 50; ++t) std::copy_n(hostile.k.at(0, 0, 0), width, hostile.k.at(0, 0, t));
+  hostile.repeat_first_key();
   check_on_gpu<Scalar, HeadWidth>(hostile);
-  for (int t = 0; t < 50; ++t) {
-    for (int c = 0; c < width; ++c) {
-      hostile.k.at(0, 0, t)[c] = c == 0 ? static_cast<float>(t * 512 - 12800) : 0.0f;
-    }
+  for (const float step : {512.0f, -512.0f}) {
+    hostile.spread_scores(step);
+    check_on_gpu<Scalar, HeadWidth>(hostile);
   }
-  for (int i = 0; i < 18; ++i) hostile.q.at(0, 0, i)[0] = 1.0f;
-  check_on_gpu<Scalar, HeadWidth>(hostile);
 }
 
 }  // namespace q2l::test

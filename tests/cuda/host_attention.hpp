@@ -10,12 +10,6 @@
 
 namespace q2l::test {
 
-/// What an attention gave, as f32: out [N A K, w], and maps [N A K, T] if asked.
-struct AttentionOutcome {
-  std::vector<float> out;
-  std::vector<float> maps;
-};
-
 /// An operand as an arithmetic stores it, at an address that copies may read.
 template <class Arithmetic>
 AlignedBuffer<typename Arithmetic::Storage> stored(const AttentionOperand& operand) {

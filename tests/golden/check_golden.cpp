@@ -2,6 +2,7 @@
 #include "golden/check_golden.hpp"
 
 #include <stdexcept>
+#include <vector>
 
 #include "golden/metrics_golden.hpp"
 #include "golden/model_golden.hpp"
@@ -29,6 +30,20 @@ GoldenReport check_golden(const nlohmann::json& file, std::size_t workers) {
     }
   }
   throw std::runtime_error("neither a model nor a resize nor a metrics golden file");
+}
+
+std::vector<float> golden_memory(const nlohmann::json& file) {
+  WeightMap weights = golden_weights(file);
+  const ModelConfig config = make_model_config(file.at("config"), weights);
+  const auto model = Query2Label<float>::load(weights, config);
+  const auto shape = file.at("input").at("shape").get<std::vector<std::size_t>>();
+  const AlignedBuffer<float> pixels =
+      golden_input<float>(file, shape.at(0), shape.at(2), shape.at(3));
+  SerialRunner runner;
+  Session session(model, runner, 1);
+  const Memory<float> memory =
+      session.encode({pixels.data(), shape.at(0), shape.at(2), shape.at(3), 3});
+  return {memory.tokens.data(), memory.tokens.data() + memory.tokens.size()};
 }
 
 }  // namespace q2l::test

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <nlohmann/json_fwd.hpp>
+#include <vector>
 
 #include "golden/golden_report.hpp"
 
@@ -12,5 +13,8 @@ namespace q2l::test {
 /// threads, and compares. Throws std::exception when the file is of no known kind or cannot be
 /// followed.
 GoldenReport check_golden(const nlohmann::json& file, std::size_t workers);
+
+/// The tokens [N T, D] that a model's golden file describes, encoded from its input.
+std::vector<float> golden_memory(const nlohmann::json& file);
 
 }  // namespace q2l::test

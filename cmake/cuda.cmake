@@ -40,11 +40,11 @@ set(no_gpu_here 77)  # the exit code of programs that found no GPU
 if(QUERY2LABEL_BUILD_TESTS)
   file(GLOB cuda_test_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/cuda/*_test.cu")
   add_executable(query2label_cuda_tests
-    "${PROJECT_SOURCE_DIR}/tests/cuda/main.cu" ${cuda_test_sources}
+    "${PROJECT_SOURCE_DIR}/tests/cuda/main.cpp" ${cuda_test_sources}
     $<TARGET_OBJECTS:check_golden>)
   target_include_directories(query2label_cuda_tests PRIVATE "${PROJECT_SOURCE_DIR}/tests")
   target_link_libraries(query2label_cuda_tests PRIVATE
-    query2label_cuda_programs Catch2::Catch2)
+    query2label_cuda_programs Catch2::Catch2 CUDA::cudart_static)
   target_compile_definitions(query2label_cuda_tests PRIVATE
     Q2L_TESTS_DIR="${PROJECT_SOURCE_DIR}/tests")
   add_test(NAME "cuda" COMMAND query2label_cuda_tests)

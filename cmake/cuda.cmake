@@ -32,7 +32,7 @@ target_link_libraries(query2label_cuda_programs INTERFACE query2label::query2lab
 # By flag: CMake 3.25 knows no cuda_std_20 of nvcc 13. Warning 554 overlooks a requires-clause of
 # Matrix. The instruction set is that of the C++ objects that the tests link.
 target_compile_options(query2label_cuda_programs INTERFACE
-  $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20 -diag-suppress=554 -Xcompiler=-Wall,-Wextra,-Wshadow>
+  $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20 -diag-suppress=554 -Xcompiler=-Wall,-Wextra,-Wshadow,-Wconversion>
   $<$<AND:$<COMPILE_LANGUAGE:CUDA>,$<BOOL:${QUERY2LABEL_MARCH}>>:-Xcompiler=-march=${QUERY2LABEL_MARCH}>)
 
 set(no_gpu_here 77)  # the exit code of programs that found no GPU

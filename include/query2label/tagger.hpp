@@ -17,6 +17,7 @@
 #include "query2label/core/aligned_buffer.hpp"
 #include "query2label/core/error.hpp"
 #include "query2label/core/limits.hpp"
+#include "query2label/core/precision.hpp"
 #include "query2label/core/thread_pool.hpp"
 #include "query2label/image/image.hpp"
 #include "query2label/image/preprocess.hpp"
@@ -39,7 +40,8 @@ struct TaggerOptions {
   std::optional<std::size_t> best = {};  ///< tag the k best labels instead, whatever their scores
   std::size_t threads = 0;               ///< 0: all of the machine's
   TaskRunner* runner = nullptr;          ///< the host's threads; null: a pool of our own
-  bool self_test = false;                ///< run the test that the model file carries
+  std::optional<Precision> precision = {};  ///< nothing: the file's; int8 needs a calibrated file
+  bool self_test = false;                   ///< run the test that the model file carries
   Limits limits = {};
   WeightOptions weights = {};  ///< how the weight file is read
 };
@@ -67,7 +69,8 @@ class Tagger {
   /// model is never partly loaded.
   [[nodiscard]] static Tagger load(const std::filesystem::path& path,
                                    const TaggerOptions& options = {}) {
-    ModelFile file = open_model_file(path, options.config_path, options.limits, options.weights);
+    ModelFile file = open_model_file(path, options.config_path, options.limits, options.weights,
+                                     options.precision);
     Tagger tagger;
     tagger.state_ = std::make_unique<State>(make_model(file), options);
     State& state = *tagger.state_;
@@ -85,9 +88,7 @@ class Tagger {
 
   [[nodiscard]] const LabelSet& labels() const noexcept { return state_->labels; }
   /// One for all labels, or one per label.
-  [[nodiscard]] const std::vector<float>& thresholds() const noexcept {
-    return state_->thresholds;
-  }
+  [[nodiscard]] const std::vector<float>& thresholds() const noexcept { return state_->thresholds; }
   [[nodiscard]] const ModelConfig& config() const noexcept { return state_->model.config(); }
   [[nodiscard]] const Query2Label<>& model() const noexcept { return state_->model; }
 

@@ -37,16 +37,16 @@ struct Example {
 
   template <class T>
   [[nodiscard]] WinogradConv2d<T> layer() const {
-    std::vector<double> kernel(weight.size());  // [out, 9, in]
+    std::vector<T> kernel(weight.size());  // [out, 9, in]
     for (std::size_t o = 0; o < out_channels; ++o) {
       for (std::size_t c = 0; c < in_channels; ++c) {
         for (std::size_t t = 0; t < 9; ++t) {
           kernel[(o * 9 + t) * in_channels + c] =
-              static_cast<double>(weight[(o * in_channels + c) * 9 + t]);
+              static_cast<T>(weight[(o * in_channels + c) * 9 + t]);
         }
       }
     }
-    return {tile, in_channels, out_channels, kernel.data(), values_of<double>(bias)};
+    return {tile, in_channels, out_channels, kernel.data(), {}, values_of<double>(bias)};
   }
 
   /// What the transforms and the products of a tile may round, for every result: the bound stated
@@ -226,9 +226,9 @@ TEST_CASE("Tiles are chosen for 3x3 convolutions of stride 1 with channels enoug
     const std::vector<float> weight(shape.out_channels * shape.in_channels * shape.kernel *
                                     shape.kernel);
     const q2l::ops::Conv2d<float, DefaultArch> layer(shape, weight, {});
-    CHECK(layer.winograd.tile() == layer.winograd_tile());
-    CHECK((layer.weights.matrix().data == nullptr) == (layer.winograd_tile() > 0));
-    return layer.winograd_tile();
+    CHECK(layer.winograd.tile() == layer.winograd_tile(q2l::Precision::f32));
+    CHECK(layer.weights.empty() == (layer.winograd_tile(q2l::Precision::f32) > 0));
+    return layer.winograd_tile(q2l::Precision::f32);
   };
   CHECK(tile({64, 64, 3, 1, 1}) == 4);
   CHECK(tile({16, 16, 3, 1, 1}) == 4);

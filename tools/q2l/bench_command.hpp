@@ -100,7 +100,7 @@ using TimedModel = Query2Label<float, simd::DefaultArch, TimedBackbone>;
 
 /// A model without a weight file: `path` is a JSON description of one (`config`, `seed`, and
 /// `tensors` as [name, shape, offset, scale]), whose weights are made up as it says.
-inline TimedModel load_described_model(const std::string& path) {
+inline TimedModel load_described_model(const std::string& path, Precision precision) {
   const nlohmann::json description = q2l::detail::read_config_file(path, {});
   WeightMap weights;
   try {
@@ -114,6 +114,7 @@ inline TimedModel load_described_model(const std::string& path) {
                     return counter_random(name, count, offset, scale, seed);
                   });
     }
+    weights.set_precision(PrecisionPlan(precision));
     return TimedModel::load(weights, make_model_config(description.at("config"), weights));
   } catch (const nlohmann::json::exception&) {
     throw Error(ErrorCode::bad_config, "this does not describe a model",
@@ -123,8 +124,8 @@ inline TimedModel load_described_model(const std::string& path) {
 
 inline TimedModel load_timed_model(const ModelOptions& options) {
   if (std::filesystem::path(options.model).extension() == ".json")
-    return load_described_model(options.model);
-  ModelFile file = open_model_file(options.model, options.config);
+    return load_described_model(options.model, options.precision.value_or(Precision::f32));
+  ModelFile file = open_model_file(options.model, options.config, {}, {}, options.precision);
   return TimedModel::load(file.weights, file.config);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <list>
@@ -9,10 +10,12 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "q2l/options.hpp"
 #include "q2l/picture_source.hpp"
+#include "q2l/precision_conversion.hpp"
 #include "query2label/core/thread_pool.hpp"
 #include "query2label/model/model_file.hpp"
 #include "query2label/model/self_test.hpp"
@@ -55,16 +58,24 @@ inline nlohmann::json complete_document(const ModelFile& file) {
   return document;
 }
 
-/// An input of the model's own resolution and what the model answers to it, as metadata.
-inline std::string make_self_test(const Query2Label<>& model) {
+/// An input of the model's own resolution and what the model answers to it, as metadata. `narrow`,
+/// if not null, is the model as it is written: where processors differ in how they multiply bf16,
+/// answers differ by less than narrowing made of them.
+inline std::string make_self_test(const Query2Label<>& model, const Query2Label<>* narrow) {
   const std::size_t side = model.config().image_size;
   SelfTest test{.seed = 1, .height = side, .width = side, .logits = {}};
   ThreadPool pool(std::max(1u, std::thread::hardware_concurrency()));
-  const nlohmann::json document = {{"seed", test.seed},
-                                   {"shape", {1, 3, side, side}},
-                                   {"offset", test.offset},
-                                   {"scale", test.scale},
-                                   {"logits", self_test_answer(model, test, pool, pool.threads())}};
+  std::vector<float> logits = self_test_answer(model, test, pool, pool.threads());
+  if (narrow) {
+    const std::vector<float> wide =
+        std::exchange(logits, self_test_answer(*narrow, test, pool, pool.threads()));
+    for (std::size_t k = 0; k < wide.size(); ++k) {
+      test.bound = std::max(test.bound, std::abs(static_cast<double>(logits[k] - wide[k])));
+    }
+  }
+  const nlohmann::json document = {{"seed", test.seed},     {"shape", {1, 3, side, side}},
+                                   {"offset", test.offset}, {"scale", test.scale},
+                                   {"logits", logits},      {"bound", test.bound}};
   return document.dump();
 }
 
@@ -88,8 +99,8 @@ inline TensorBytes bytes_of(const TensorEntry& entry, std::list<std::vector<floa
 }  // namespace detail
 
 /// Writes the model as one safetensors file that needs nothing beside it: configuration, labels,
-/// thresholds, and an input with the model's answer. Elements keep their type. The model is loaded
-/// first, so that a damaged one is never written on.
+/// thresholds, and an input with the model's answer. Elements keep their type unless a precision is
+/// asked for. The model is loaded first, so that a damaged one is never written on.
 inline void run_convert(const ConvertOptions& options) {
   const auto from = identity_of(options.model.model);
   if (from && from == identity_of(options.output))
@@ -98,22 +109,41 @@ inline void run_convert(const ConvertOptions& options) {
                                                            .labels_path = options.model.labels,
                                                            .self_test = true});
   const ModelFile file = open_model_file(options.model.model, options.model.config);
+  const bool keeps = !options.precision || *options.precision == file.weights.precision().all();
+  if (!keeps && file.weights.precision().all() != Precision::f32)
+    throw Failure(ExitCode::usage, options.model.model + ": is " +
+                                       std::string(to_string(file.weights.precision().all())) +
+                                       "; convert from an f32 model");
 
   std::map<std::string, std::string> metadata = {
-      {"format", "query2label"},
-      {"config", detail::complete_document(file).dump()},
-      {"self_test", detail::make_self_test(tagger.model())}};
+      {"format", "query2label"}, {"config", detail::complete_document(file).dump()}};
   if (!file.labels.empty() || !options.model.labels.empty())
     metadata["labels"] = nlohmann::json(tagger.labels().names()).dump();
   if (!file.thresholds.empty()) metadata["thresholds"] = nlohmann::json(file.thresholds).dump();
 
+  PrecisionConversion conversion(options);
+  PrecisionPlan plan = file.weights.precision();
+  if (keeps) {
+    metadata["self_test"] = detail::make_self_test(tagger.model(), nullptr);
+  } else {
+    plan = conversion.plan();
+    ModelFile narrow = open_model_file(options.model.model, options.model.config);
+    narrow.weights.set_precision(plan);
+    const auto model = Query2Label<>::load(narrow.weights, narrow.config);
+    metadata["self_test"] = detail::make_self_test(tagger.model(), &model);
+  }
+  if (plan.all() != Precision::f32) metadata["precision"] = to_json(plan).dump();
+
   std::list<std::vector<float>> made;
+  std::list<std::vector<std::byte>> narrowed;
   std::vector<TensorBytes> tensors;
-  for (const std::string& name : file.weights.names())
-    if (!detail::is_derived(name)) {
-      tensors.push_back(detail::bytes_of(file.weights.entry(name), made));
-      tensors.back().name = name;
-    }
+  for (const std::string& name : file.weights.names()) {
+    if (detail::is_derived(name)) continue;
+    const TensorEntry& entry = file.weights.entry(name);
+    if (!keeps && conversion.narrow(plan, name, entry, narrowed, tensors)) continue;
+    tensors.push_back(detail::bytes_of(entry, made));
+    tensors.back().name = name;
+  }
   write_safetensors(options.output, tensors, metadata);
 }
 

@@ -24,13 +24,17 @@
 #pragma GCC diagnostic pop
 #endif
 
+#include "query2label/core/precision.hpp"
+#include "query2label/model/calibration.hpp"
+
 namespace q2l::command {
 
 /// Which model, for every subcommand.
 struct ModelOptions {
   std::string model;
-  std::string config;  ///< empty: beside the model or inside it
-  std::string labels;  ///< empty: the model's own
+  std::string config;                       ///< empty: beside the model or inside it
+  std::string labels;                       ///< empty: the model's own
+  std::optional<Precision> precision = {};  ///< nothing: the model's own
 };
 
 struct TagOptions {
@@ -51,6 +55,11 @@ struct TagOptions {
 struct ConvertOptions {
   ModelOptions model;
   std::string output;
+  std::optional<Precision> precision;  ///< nothing: as the model is
+  std::string calibrate;               ///< folder of pictures; for int8
+  std::size_t pictures = 128;
+  ScaleChoice scales = ScaleChoice::mean_squared_error;
+  std::optional<double> error_budget;  ///< rms of the logits' change relative to their spread
 };
 
 struct BenchOptions {
@@ -78,6 +87,7 @@ constexpr std::size_t most_threads = 1024;
 constexpr std::size_t largest_batch = 1024;
 constexpr std::size_t most_labels = 1'000'000;
 constexpr std::size_t most_repetitions = 1'000'000;
+constexpr std::size_t most_calibration_pictures = 4096;
 
 inline CLI::Validator from_one_to(std::size_t most) {
   return CLI::Range(std::size_t{1}, most).description("");
@@ -93,6 +103,15 @@ inline void add_model_options(CLI::App& app, ModelOptions& options) {
   app.add_option("--labels", options.labels,
                  "names of the labels, one a line, or id,name in a .csv")
       ->type_name("FILE");
+}
+
+inline void add_precision_option(CLI::App& app, std::optional<Precision>& precision,
+                                 const std::string& help) {
+  app.add_option_function<std::string>(
+         "--precision",
+         [&precision](const std::string& name) { precision = precision_named(name); }, help)
+      ->check(CLI::IsMember({"f32", "bf16", "int8"}).description(""))
+      ->type_name("PRECISION");
 }
 
 inline void add_run_options(CLI::App& app, std::size_t& threads, std::size_t& batch) {
@@ -124,6 +143,8 @@ inline void add_tag_options(CLI::App& app, TagOptions& options, const std::strin
          "the K best labels whatever their scores; with --threshold, those of them that reach it")
       ->check(from_one_to(most_labels))
       ->type_name("K");
+  add_precision_option(app, options.model.precision,
+                       "f32, bf16, or int8 of a calibrated model (default: the model's own)");
   add_run_options(app, options.threads, options.batch);
   static const std::map<std::string, Format> formats = {
       {"text", Format::text}, {"jsonl", Format::jsonl}, {"csv", Format::csv}};
@@ -158,11 +179,48 @@ inline void add_bench_options(CLI::App& app, BenchOptions& options,
                                "are to be made up");
   if (default_model.empty()) model->required();
   add_config_option(app, options.model);
+  add_precision_option(app, options.model.precision,
+                       "f32, bf16, or int8 of a calibrated model (default: the model's own)");
   add_run_options(app, options.threads, options.batch);
   app.add_option("--repeat", options.repetitions,
                  "inferences to choose the fastest of (default 10)")
       ->check(from_one_to(most_repetitions))
       ->type_name("N");
+}
+
+inline void add_convert_options(CLI::App& app, ConvertOptions& options) {
+  app.add_option("IN", options.model.model, "checkpoint or model file")->required();
+  app.add_option("OUT", options.output, "safetensors file to write")->required();
+  add_model_options(app, options.model);
+  add_precision_option(app, options.precision, "of the weights: f32, bf16, or int8");
+  app.add_option("--calibrate", options.calibrate,
+                 "pictures of the kind the model is for, to find int8's scales from")
+      ->type_name("FOLDER");
+  app.add_option("--pictures", options.pictures, "most pictures to calibrate with (default 128)")
+      ->check(from_one_to(most_calibration_pictures))
+      ->type_name("N");
+  static const std::map<std::string, ScaleChoice> choices = {
+      {"min-max", ScaleChoice::min_max},
+      {"percentile", ScaleChoice::percentile},
+      {"mse", ScaleChoice::mean_squared_error}};
+  app.add_option_function<std::string>(
+         "--scales", [&options](const std::string& name) { options.scales = choices.at(name); },
+         "what int8 covers of an input's range: min-max, percentile or mse (default)")
+      ->check(CLI::IsMember(&choices).description(""))
+      ->type_name("CHOICE");
+  app.add_option("--error-budget", options.error_budget,
+                 "leave layers in bf16 whose int8 would change the logits by more than this rms, "
+                 "relative to their spread")
+      ->check(CLI::Range(0.0, 1.0).description(""))
+      ->type_name("0..1");
+}
+
+inline void require_consistent(const ConvertOptions& options) {
+  const bool is_int8 = options.precision == Precision::int8;
+  if (is_int8 && options.calibrate.empty())
+    throw Failure(ExitCode::usage, "--precision int8 needs --calibrate");
+  if (!is_int8 && (!options.calibrate.empty() || options.error_budget))
+    throw Failure(ExitCode::usage, "--calibrate and --error-budget are for --precision int8");
 }
 
 inline void require_consistent(const TagOptions& options) {
@@ -197,9 +255,7 @@ inline CommandLine parse_command_line(int count, const char* const* arguments,
 
   CLI::App* convert =
       app.add_subcommand("convert", "turn a checkpoint into one self-contained model file");
-  convert->add_option("IN", line.convert.model.model, "checkpoint or model file")->required();
-  convert->add_option("OUT", line.convert.output, "safetensors file to write")->required();
-  detail::add_model_options(*convert, line.convert.model);
+  detail::add_convert_options(*convert, line.convert);
 
   CLI::App* bench = app.add_subcommand("bench", "time a model, stage by stage");
   detail::add_bench_options(*bench, line.bench, default_model);
@@ -229,8 +285,11 @@ inline CommandLine parse_command_line(int count, const char* const* arguments,
     line.action = CommandLine::Action::tag;
   } else if (bench->parsed()) {
     line.action = CommandLine::Action::bench;
+  } else if (convert->parsed()) {
+    detail::require_consistent(line.convert);
+    line.action = CommandLine::Action::convert;
   } else {
-    line.action = info->parsed() ? CommandLine::Action::info : CommandLine::Action::convert;
+    line.action = CommandLine::Action::info;
   }
   return line;
 }

@@ -106,7 +106,8 @@ inline void report_resumed(const FinishedWork& work, const std::string& output) 
 inline int run_tag(const TagOptions& options) {
   const Tagger tagger = Tagger::load(options.model.model, {.config_path = options.model.config,
                                                            .labels_path = options.model.labels,
-                                                           .threads = options.threads});
+                                                           .threads = options.threads,
+                                                           .precision = options.model.precision});
   std::set<FileIdentity> excluded;
   const auto exclude = [&](const std::string& path) {
     if (const auto identity = identity_of(path)) excluded.insert(*identity);

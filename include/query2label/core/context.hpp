@@ -2,9 +2,13 @@
 #pragma once
 
 #include <cstddef>
+#include <string_view>
+#include <type_traits>
 #include <utility>
 
+#include "query2label/core/layer_observer.hpp"
 #include "query2label/core/parallel_for.hpp"
+#include "query2label/core/tensor.hpp"
 #include "query2label/core/workspace.hpp"
 
 namespace q2l {
@@ -14,9 +18,18 @@ struct Context {
   TaskRunner& runner;
   std::size_t workers;  ///< at most this many threads; results do not depend on it
   Workspace& workspace;
+  LayerObserver* observer = nullptr;
 
   /// True while only memory is being counted: an op returns after its shape checks.
   [[nodiscard]] bool is_planning() const noexcept { return workspace.is_planning(); }
+
+  /// Shows a layer's input and output to the observer, if there is one.
+  template <class T>
+  void observe(std::string_view layer, Matrix<const T> in, Matrix<const T> out) const {
+    if constexpr (std::is_same_v<T, float>) {
+      if (observer && !is_planning()) observer->observe(layer, in, out);
+    }
+  }
 
   template <class Body>
   void parallel_for(std::size_t count, Body&& body) const {

@@ -5,12 +5,16 @@
 #include <array>
 #include <cassert>
 #include <cstddef>
+#include <cstdint>
+#include <type_traits>
 #include <utility>
 
 #include "query2label/core/aligned_buffer.hpp"
 #include "query2label/kernels/elementwise_kernel.hpp"
+#include "query2label/kernels/left_operand_kernel.hpp"
 #include "query2label/kernels/panel_matrix.hpp"
 #include "query2label/simd/arch.hpp"
+#include "query2label/simd/dot_product.hpp"
 #include "query2label/simd/fma.hpp"
 #include "query2label/simd/lanes.hpp"
 
@@ -30,7 +34,16 @@ namespace q2l::kernels {
 inline constexpr std::size_t chain_length = 64;
 
 /// Elements of depth that one pass over a tile sums: a cache block, and a multiple of the chain.
-inline constexpr std::size_t chunk_depth = 256;
+template <class W>
+inline constexpr std::size_t chunk_depth = 1024 / sizeof(W);
+
+/// Lines of memory that a tile asks for on its way, so that they are in the second-level cache when
+/// the next pass reads them: a weight comes from memory once, and the first tile to use it would
+/// wait for it (with 80 rows a quarter of the time).
+struct Prefetch {
+  const std::byte* data = nullptr;
+  std::size_t lines = 0;
+};
 
 /// What happens to a product before and after it is summed.
 template <class T>
@@ -47,6 +60,17 @@ struct DepthChunk {
   bool is_first, is_last;
 };
 
+/// A panel as one pass over a tile needs it.
+template <class T, class W>
+struct PanelChunk {
+  const W* data;           ///< the chunk's first row
+  std::size_t tap_stride;  ///< elements from one tap's rows to the next's
+  std::size_t columns;
+  const T* scale;                  ///< of the columns; where W is narrower than T
+  const std::int32_t* correction;  ///< of the columns in this chunk, or null; for int8
+  Prefetch next;
+};
+
 /// Rows that lie `stride` apart: the left operand of a linear layer.
 template <class T>
 struct StridedRows {
@@ -60,98 +84,82 @@ struct StridedRows {
   }
 };
 
-/// One register tile: out[r, n] for Rows rows and `columns` columns, the last of which lies in the
-/// last vector.
-/// `rows` holds Rows pointers per tap; `panel` points at the chunk's first row, and one tap's rows
-/// lie `tap_stride` elements after the other's.
-template <class T, class Arch, std::size_t Rows, std::size_t Vectors>
-void matmul_tile(const T* const* rows, const DepthChunk& chunk, const T* panel,
-                 std::size_t tap_stride, const Epilogue<T>& epilogue, std::size_t columns, T* out,
-                 std::size_t out_stride) noexcept {
-  using B = simd::Batch<T, Arch>;
-  constexpr std::size_t lanes = B::size;
-  assert(columns > (Vectors - 1) * lanes && columns <= Vectors * lanes);
-  const std::size_t tail = columns - (Vectors - 1) * lanes;  // valid lanes of the last vector
-  const auto load = [tail](const T* p, std::size_t v) {
-    if (v + 1 < Vectors || tail == lanes) return B::load_unaligned(p + v * lanes);
-    return simd::load_partial<T, Arch>(p + v * lanes, tail);
-  };
+namespace detail {
 
-  B sum[Rows][Vectors];
-  if (chunk.is_first) {
+/// The sums of a tile that starts a result: bias, then residual.
+template <class T, class Arch, std::size_t Rows, std::size_t Vectors, class Load>
+inline void start_tile(const Epilogue<T>& epilogue, const Load& load,
+                       simd::Batch<T, Arch> (&sum)[Rows][Vectors]) noexcept {
+  using B = simd::Batch<T, Arch>;
+  Q2L_UNROLL
+  for (std::size_t v = 0; v < Vectors; ++v) {
+    const B bias = epilogue.bias ? B::load_unaligned(epilogue.bias + v * B::size) : B(T(0));
+    Q2L_UNROLL
+    for (std::size_t r = 0; r < Rows; ++r) sum[r][v] = bias;
+  }
+  if (!epilogue.residual) return;
+  Q2L_UNROLL
+  for (std::size_t r = 0; r < Rows; ++r) {
     Q2L_UNROLL
     for (std::size_t v = 0; v < Vectors; ++v) {
-      const B bias = epilogue.bias ? B::load_unaligned(epilogue.bias + v * lanes) : B(T(0));
-      Q2L_UNROLL
-      for (std::size_t r = 0; r < Rows; ++r) sum[r][v] = bias;
+      sum[r][v] += load(epilogue.residual + r * epilogue.residual_stride, v);
     }
-    if (epilogue.residual) {
-      Q2L_UNROLL
-      for (std::size_t r = 0; r < Rows; ++r) {
-        Q2L_UNROLL
-        for (std::size_t v = 0; v < Vectors; ++v) {
-          sum[r][v] += load(epilogue.residual + r * epilogue.residual_stride, v);
-        }
-      }
-    }
-  } else {
+  }
+}
+
+/// Scaled sums: dots * scale, and where the result starts here plus bias plus residual.
+template <class T, class Arch, std::size_t Rows, std::size_t Vectors, class Load, class Dots>
+inline void scale_tile(const Epilogue<T>& epilogue, bool is_first, const T* scale,
+                       const Dots (&dots)[Rows][Vectors], const Load& load,
+                       simd::Batch<T, Arch> (&sum)[Rows][Vectors]) noexcept {
+  using B = simd::Batch<T, Arch>;
+  const bool has_bias = is_first && epilogue.bias;
+  const bool has_residual = is_first && epilogue.residual;
+  Q2L_UNROLL
+  for (std::size_t v = 0; v < Vectors; ++v) {
+    const B factor = B::load_unaligned(scale + v * B::size);
+    const B bias = has_bias ? B::load_unaligned(epilogue.bias + v * B::size) : B(T(0));
     Q2L_UNROLL
     for (std::size_t r = 0; r < Rows; ++r) {
-      Q2L_UNROLL
-      for (std::size_t v = 0; v < Vectors; ++v) sum[r][v] = B(T(0));
+      if constexpr (std::is_same_v<Dots, B>) {
+        sum[r][v] = simd::fma<T, Arch>(dots[r][v], factor, bias);
+      } else {
+        sum[r][v] = simd::fma<T, Arch>(xsimd::to_float(dots[r][v]), factor, bias);
+      }
+      if (has_residual) sum[r][v] += load(epilogue.residual + r * epilogue.residual_stride, v);
     }
   }
+}
 
-  alignas(cache_line) T finished[Rows * Vectors * lanes];  // sum of the chains that have ended
-  bool has_finished = false;
-  std::size_t length = 0;
-  for (std::size_t t = 0; t < chunk.taps; ++t) {
-    const T* left[Rows];
+/// Adds the products of one group of depth to the sums of a tile.
+template <class T, class W, class Arch, std::size_t Rows, std::size_t Vectors, class Left,
+          class Sum, std::size_t... Step>
+inline void add_group(const Left* const (&left)[Rows], std::size_t k, const W* b,
+                      Sum (&sum)[Rows][Vectors], std::index_sequence<Step...>) noexcept {
+  using Dot = simd::DotProduct<T, W, Arch>;
+  constexpr std::size_t lanes = simd::Batch<T, Arch>::size;
+  const auto step = [&]<std::size_t S>(std::integral_constant<std::size_t, S>) {
+    decltype(Dot::template right<S>(b)) right[Vectors];
     Q2L_UNROLL
-    for (std::size_t r = 0; r < Rows; ++r) left[r] = rows[t * Rows + r] + chunk.first_depth;
-    const T* b = panel + t * tap_stride;
-    for (std::size_t begin = 0; begin < chunk.depth; begin += chain_length) {
-      if (length >= chain_length) {
-        Q2L_UNROLL
-        for (std::size_t r = 0; r < Rows; ++r) {
-          Q2L_UNROLL
-          for (std::size_t v = 0; v < Vectors; ++v) {
-            T* const at = finished + (r * Vectors + v) * lanes;
-            if (has_finished) sum[r][v] += B::load_aligned(at);
-            sum[r][v].store_aligned(at);
-            sum[r][v] = B(T(0));
-          }
-        }
-        has_finished = true;
-        length = 0;
-      }
-      const std::size_t end = std::min(begin + chain_length, chunk.depth);
-      length += end - begin;
-      for (std::size_t k = begin; k < end; ++k, b += Vectors * lanes) {
-        B right[Vectors];
-        Q2L_UNROLL
-        for (std::size_t v = 0; v < Vectors; ++v) right[v] = B::load_unaligned(b + v * lanes);
-        Q2L_UNROLL
-        for (std::size_t r = 0; r < Rows; ++r) {
-          const B a(left[r][k]);
-          Q2L_UNROLL
-          for (std::size_t v = 0; v < Vectors; ++v) {
-            sum[r][v] = simd::fma<T, Arch>(a, right[v], sum[r][v]);
-          }
-        }
-      }
+    for (std::size_t v = 0; v < Vectors; ++v) {
+      right[v] = Dot::template right<S>(b + v * lanes * Dot::group);
     }
-  }
-
-  if (has_finished) {
     Q2L_UNROLL
     for (std::size_t r = 0; r < Rows; ++r) {
+      const auto a = Dot::template left<S>(left[r] + k);
       Q2L_UNROLL
-      for (std::size_t v = 0; v < Vectors; ++v) {
-        sum[r][v] += B::load_aligned(finished + (r * Vectors + v) * lanes);
-      }
+      for (std::size_t v = 0; v < Vectors; ++v) sum[r][v] = Dot::add(a, right[v], sum[r][v]);
     }
-  }
+  };
+  (step(std::integral_constant<std::size_t, Step>{}), ...);
+}
+
+/// Adds what earlier chunks left in `out`, applies a cheap activation to the last, and stores.
+template <class T, class Arch, std::size_t Rows, std::size_t Vectors, class Load>
+inline void finish_tile(const Epilogue<T>& epilogue, const DepthChunk& chunk, std::size_t tail,
+                        const Load& load, simd::Batch<T, Arch> (&sum)[Rows][Vectors], T* out,
+                        std::size_t out_stride) noexcept {
+  constexpr std::size_t lanes = simd::Batch<T, Arch>::size;
   if (!chunk.is_first) {
     Q2L_UNROLL
     for (std::size_t r = 0; r < Rows; ++r) {
@@ -181,38 +189,135 @@ void matmul_tile(const T* const* rows, const DepthChunk& chunk, const T* panel,
   }
 }
 
-template <class T, class Arch>
-using MatmulTileFunction = void (*)(const T* const*, const DepthChunk&, const T*, std::size_t,
-                                    const Epilogue<T>&, std::size_t, T*, std::size_t) noexcept;
+}  // namespace detail
+
+/// One register tile: out[r, n] for Rows rows and the panel's columns, the last of which lies in
+/// the last vector. `rows` holds Rows pointers per tap.
+template <class T, class W, class Arch, std::size_t Rows, std::size_t Vectors>
+void matmul_tile(const typename simd::DotProduct<T, W, Arch>::Left* const* rows,
+                 const DepthChunk& chunk, const PanelChunk<T, W>& panel,
+                 const Epilogue<T>& epilogue, T* out, std::size_t out_stride) noexcept {
+  using B = simd::Batch<T, Arch>;
+  using Dot = simd::DotProduct<T, W, Arch>;
+  using Sum = typename Dot::Sum;
+  constexpr std::size_t lanes = B::size;
+  constexpr bool is_scaled = !std::is_same_v<T, W>;
+  constexpr bool is_exact = !std::is_same_v<Sum, B>;
+  assert(panel.columns > (Vectors - 1) * lanes && panel.columns <= Vectors * lanes);
+  const std::size_t tail = panel.columns - (Vectors - 1) * lanes;  // lanes of the last vector
+  const auto load = [tail](const T* p, std::size_t v) {
+    if (v + 1 < Vectors || tail == lanes) return B::load_unaligned(p + v * lanes);
+    return simd::load_partial<T, Arch>(p + v * lanes, tail);
+  };
+
+  Sum dots[Rows][Vectors];
+  Q2L_UNROLL
+  for (std::size_t v = 0; v < Vectors; ++v) {
+    Sum start(0);
+    if constexpr (is_exact) {
+      if (panel.correction) start = Sum::load_unaligned(panel.correction + v * lanes);
+    }
+    Q2L_UNROLL
+    for (std::size_t r = 0; r < Rows; ++r) dots[r][v] = start;
+  }
+  if constexpr (!is_scaled) {
+    if (chunk.is_first) detail::start_tile<T, Arch>(epilogue, load, dots);
+  }
+
+  alignas(cache_line) T finished[Rows * Vectors * lanes];  // sum of the chains that have ended
+  bool has_finished = false;
+  std::size_t length = 0;
+  const std::size_t pieces = chunk.taps * ((chunk.depth + chain_length - 1) / chain_length);
+  const std::size_t piece_lines =
+      (panel.next.lines + pieces - 1) / std::max<std::size_t>(1, pieces);
+  const std::byte* line = panel.next.data;
+  for (std::size_t t = 0; t < chunk.taps; ++t) {
+    const typename Dot::Left* left[Rows];
+    Q2L_UNROLL
+    for (std::size_t r = 0; r < Rows; ++r) left[r] = rows[t * Rows + r] + chunk.first_depth;
+    const W* b = panel.data + t * panel.tap_stride;
+    for (std::size_t begin = 0; begin < chunk.depth; begin += chain_length) {
+      for (std::size_t i = 0; i < piece_lines; ++i, line += cache_line)
+        __builtin_prefetch(line, 0, 2);
+      if constexpr (!is_exact) {
+        if (length >= chain_length) {
+          Q2L_UNROLL
+          for (std::size_t r = 0; r < Rows; ++r) {
+            Q2L_UNROLL
+            for (std::size_t v = 0; v < Vectors; ++v) {
+              T* const at = finished + (r * Vectors + v) * lanes;
+              if (has_finished) dots[r][v] += B::load_aligned(at);
+              dots[r][v].store_aligned(at);
+              dots[r][v] = B(T(0));
+            }
+          }
+          has_finished = true;
+          length = 0;
+        }
+      }
+      const std::size_t end = std::min(begin + chain_length, chunk.depth);
+      length += end - begin;
+      for (std::size_t k = begin; k < end; k += Dot::group, b += Vectors * lanes * Dot::group) {
+        detail::add_group<T, W, Arch>(left, k, b, dots, std::make_index_sequence<Dot::steps>{});
+      }
+    }
+  }
+
+  if constexpr (!is_exact) {
+    if (has_finished) {
+      Q2L_UNROLL
+      for (std::size_t r = 0; r < Rows; ++r) {
+        Q2L_UNROLL
+        for (std::size_t v = 0; v < Vectors; ++v) {
+          dots[r][v] += B::load_aligned(finished + (r * Vectors + v) * lanes);
+        }
+      }
+    }
+  }
+  if constexpr (is_scaled) {
+    B sum[Rows][Vectors];
+    detail::scale_tile<T, Arch>(epilogue, chunk.is_first, panel.scale, dots, load, sum);
+    detail::finish_tile<T, Arch>(epilogue, chunk, tail, load, sum, out, out_stride);
+  } else {
+    detail::finish_tile<T, Arch>(epilogue, chunk, tail, load, dots, out, out_stride);
+  }
+}
+
+template <class T, class W, class Arch>
+using MatmulTileFunction = void (*)(const typename simd::DotProduct<T, W, Arch>::Left* const*,
+                                    const DepthChunk&, const PanelChunk<T, W>&, const Epilogue<T>&,
+                                    T*, std::size_t) noexcept;
 
 /// matmul_tile for a tile of `rows` x `vectors`, both known only at run time.
-template <class T, class Arch>
-inline MatmulTileFunction<T, Arch> matmul_tile_function(std::size_t rows,
-                                                        std::size_t vectors) noexcept {
+template <class T, class W, class Arch>
+inline MatmulTileFunction<T, W, Arch> matmul_tile_function(std::size_t rows,
+                                                           std::size_t vectors) noexcept {
   using Tile = MatmulTile<T, Arch>;
   static constexpr auto table = []<std::size_t... I>(std::index_sequence<I...>) {
-    return std::array{&matmul_tile<T, Arch, I / Tile::vectors + 1, I % Tile::vectors + 1>...};
+    return std::array{&matmul_tile<T, W, Arch, I / Tile::vectors + 1, I % Tile::vectors + 1>...};
   }
   (std::make_index_sequence<Tile::rows * Tile::vectors>{});
   return table[(rows - 1) * Tile::vectors + vectors - 1];
 }
 
-/// Cuts (taps, depth) into chunks (several taps, or part of one) and calls `body(chunk)` for each
-/// in order.
-template <class Body>
+/// Cuts (taps, depth) into chunks (several taps, or part of one, of up to `chunk_depth<W>`) and
+/// calls `body(chunk)` for each in order. Parts of a tap begin at a multiple of 4.
+template <class W, class Body>
 inline void for_each_depth_chunk(std::size_t taps, std::size_t depth, Body&& body) {
-  if (depth > chunk_depth) {
-    const std::size_t pieces = (depth + chunk_depth - 1) / chunk_depth;
+  constexpr std::size_t most = chunk_depth<W>;
+  if (depth > most) {
+    const std::size_t pieces = (depth + most - 1) / most;
+    const auto start = [&](std::size_t i) {
+      return std::min(depth, (depth + 3) / 4 * i / pieces * 4);
+    };
     for (std::size_t t = 0; t < taps; ++t) {
       for (std::size_t i = 0; i < pieces; ++i) {
-        const std::size_t begin = depth * i / pieces;
-        const std::size_t end = depth * (i + 1) / pieces;
-        body(DepthChunk{t, 1, begin, end - begin, t == 0 && i == 0,
+        body(DepthChunk{t, 1, start(i), start(i + 1) - start(i), t == 0 && i == 0,
                         t + 1 == taps && i + 1 == pieces});
       }
     }
   } else {
-    const std::size_t step = chunk_depth / std::max<std::size_t>(1, depth);
+    const std::size_t step = most / std::max<std::size_t>(1, depth);
     for (std::size_t t = 0; t < taps; t += step) {
       const std::size_t count = std::min(step, taps - t);
       body(DepthChunk{t, count, 0, depth, t == 0, t + count == taps});
@@ -224,12 +329,14 @@ inline void for_each_depth_chunk(std::size_t taps, std::size_t depth, Body&& bod
 /// `rows.pointers(first, count, first_tap, taps, table)` writes, tap by tap, the addresses of
 /// `count` left rows. out[r, n] at `out[r * out_stride + n]`; the epilogue's pointers are those of
 /// row 0, column 0.
-template <class T, class Arch, class RowSource>
+template <class T, class Arch, class W, class RowSource>
 void matmul_block(const RowSource& rows, std::size_t first_row, std::size_t last_row,
-                  const PanelMatrix<T, Arch>& b, std::size_t first_panel, std::size_t last_panel,
+                  const PanelMatrix<T, Arch, W>& b, std::size_t first_panel, std::size_t last_panel,
                   const Epilogue<T>& epilogue, T* out, std::size_t out_stride) noexcept {
   using Tile = MatmulTile<T, Arch>;
+  using Left = typename simd::DotProduct<T, W, Arch>::Left;
   constexpr std::size_t lanes = Tile::lanes;
+  constexpr std::size_t most_depth = chunk_depth<W>;
   // Six rows of a chunk stay in the first-level cache while a group of panels passes by; the
   // group's chunk stays in the second level while the rows pass by.
   constexpr std::size_t group_bytes = std::size_t{256} << 10;
@@ -237,28 +344,72 @@ void matmul_block(const RowSource& rows, std::size_t first_row, std::size_t last
   const std::size_t row_count = last_row - first_row;
   const std::size_t tiles = (row_count + Tile::rows - 1) / Tile::rows;
   const std::size_t group = std::max<std::size_t>(
-      1, group_bytes / (std::min(chunk_depth, layout.rows()) * Tile::vectors * lanes * sizeof(T)));
-  const T* table[chunk_depth * Tile::rows];  // a chunk has at most chunk_depth taps
+      1, group_bytes / (std::min(most_depth, layout.rows()) * Tile::vectors * lanes * sizeof(W)));
+  // Left rows that are not of the type to be multiplied are converted, tile by tile.
+  constexpr bool is_other_type = !std::is_same_v<Left, T>;
+  constexpr bool may_convert = is_other_type || std::is_same_v<T, double>;
+  const bool converts = is_other_type || (may_convert && b.rounding != Precision::f32);
+  const T* table[chunk_depth<T> * Tile::rows];  // narrow weights have at least 4 rows a tap
+  alignas(cache_line) Left converted[may_convert ? Tile::rows * most_depth : 1];
+  const Left* converted_rows[Tile::rows];
+  for (std::size_t r = 0; r < Tile::rows; ++r) {
+    converted_rows[r] = converted + (may_convert ? r * most_depth : 0);
+  }
 
   for (std::size_t g = first_panel; g < last_panel; g += group) {
     const std::size_t group_end = std::min(g + group, last_panel);
-    for_each_depth_chunk(layout.taps, layout.depth, [&](const DepthChunk& chunk) {
+    std::size_t chunk_index = 0;
+    for_each_depth_chunk<W>(layout.taps, layout.depth, [&](const DepthChunk& chunk) {
+      const std::size_t chunk_row = chunk.first_tap * layout.depth + chunk.first_depth;
+      const std::size_t chunk_rows = chunk.taps * chunk.depth;
       for (std::size_t i = 0; i < tiles; ++i) {  // tiles differ by at most one row
         const std::size_t row = first_row + row_count * i / tiles;
         const std::size_t count = first_row + row_count * (i + 1) / tiles - row;
         rows.pointers(row, count, chunk.first_tap, chunk.taps, table);
+        if constexpr (may_convert) {
+          for (std::size_t t = 0; converts && t < chunk.taps; ++t) {
+            for (std::size_t r = 0; r < count; ++r) {
+              const T* const from = table[t * count + r] + chunk.first_depth;
+              Left* const to = converted + r * most_depth + t * chunk.depth;
+              if constexpr (is_other_type) {
+                convert_left_row<W, Arch>(from, chunk.depth, b.input, to);
+              } else {
+                round_left_row(from, chunk.depth, b.rounding, b.input, to);
+              }
+            }
+          }
+        }
         for (std::size_t p = g; p < group_end; ++p) {
           const std::size_t column = layout.first_vector(p) * lanes;
           const std::size_t width = layout.first_vector(p + 1) * lanes - column;
-          const std::size_t columns = std::min(width, layout.columns - column);
-          const T* panel =
-              b.panel(p) + (chunk.first_tap * layout.depth + chunk.first_depth) * width;
+          PanelChunk<T, W> panel{b.panel(p) + chunk_row * width,
+                                 layout.depth * width,
+                                 std::min(width, layout.columns - column),
+                                 b.scale ? b.scale + column : nullptr,
+                                 b.correction
+                                     ? b.correction + chunk_index * layout.padded_columns() + column
+                                     : nullptr,
+                                 {}};
+          // What takes this panel's place in the cache: its next chunk, or the next group's panel.
+          const W* const next = !chunk.is_last
+                                    ? panel.data + chunk_rows * width
+                                    : (p + group < last_panel ? b.panel(p + group) : nullptr);
+          if (next != nullptr) {
+            const std::size_t lines = chunk_rows * width * sizeof(W) / cache_line;
+            const std::size_t begin = lines * i / tiles;
+            panel.next = {reinterpret_cast<const std::byte*>(next) + begin * cache_line,
+                          lines * (i + 1) / tiles - begin};
+          }
           Epilogue<T> edge = epilogue;
           if (edge.bias) edge.bias += column;
           if (edge.residual) edge.residual += row * edge.residual_stride + column;
-          matmul_tile_function<T, Arch>(count, width / lanes)(
-              table, chunk, panel, layout.depth * width, edge, columns,
-              out + row * out_stride + column, out_stride);
+          const auto tile = matmul_tile_function<T, W, Arch>(count, width / lanes);
+          T* const target = out + row * out_stride + column;
+          DepthChunk read = chunk;
+          if (converts) read = {0, 1, 0, chunk_rows, chunk.is_first, chunk.is_last};
+          const Left* const* left = converted_rows;
+          if constexpr (!is_other_type) left = converts ? converted_rows : table;
+          tile(left, read, panel, edge, target, out_stride);
         }
         const Activation::Kind kind = epilogue.activation.kind;
         if (chunk.is_last &&
@@ -270,6 +421,7 @@ void matmul_block(const RowSource& rows, std::size_t first_row, std::size_t last
           }
         }
       }
+      ++chunk_index;
     });
   }
 }

@@ -3,8 +3,11 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 
+#include "query2label/core/precision.hpp"
 #include "query2label/simd/arch.hpp"
+#include "query2label/simd/dot_product.hpp"
 
 namespace q2l::kernels {
 
@@ -50,40 +53,66 @@ struct PanelLayout {
   [[nodiscard]] constexpr std::size_t size() const noexcept { return rows() * padded_columns(); }
 };
 
-/// A packed right operand somewhere in memory.
-template <class T, class Arch>
+/// A packed right operand somewhere in memory, its elements of type `W`: `T`, or a narrower type
+/// for which each column has a scale. Every `group` neighbours in depth of a column stand together
+/// (see simd/dot_product.hpp), so the depth is a multiple of it.
+template <class T, class Arch, class W = T>
 struct PanelMatrix {
   PanelLayout<T, Arch> layout;
-  const T* data = nullptr;  ///< layout.size() elements
+  const W* data = nullptr;   ///< layout.size() elements
+  const T* scale = nullptr;  ///< padded_columns factors of the sums; only where W is narrower
+  /// int8: what each chunk of depth adds to the sums of each column, [chunks][padded_columns], for
+  /// the part of the zero point that left operands still hold; null if they hold none.
+  const std::int32_t* correction = nullptr;
+  Quantization input = {};  ///< int8: of the left operand
+  /// What left operands are rounded to; in a double product, which is then the reference of narrow
+  /// ones. Others follow from `W`.
+  Precision rounding = Precision::f32;
 
-  [[nodiscard]] const T* panel(std::size_t p) const noexcept {
+  [[nodiscard]] const W* panel(std::size_t p) const noexcept {
     return data + layout.first_vector(p) * MatmulTile<T, Arch>::lanes * layout.rows();
   }
 };
 
 /// Packs B into `target` (layout.size() elements), where B's element of tap t, depth k, column n is
-/// `source[t * tap_stride + k * depth_stride + n * column_stride]`. Columns that pad the last
-/// vector are zero. Only panels `first_panel` .. `last_panel` - 1, so that threads can share the
-/// work.
-template <class T, class Arch, class Source>
+/// `convert(source[t * tap_stride + k * depth_stride + n * column_stride], n)`. Columns that pad
+/// the last vector are zero. Only panels `first_panel` .. `last_panel` - 1, so that threads can
+/// share the work.
+template <class T, class Arch, class W, class Source, class Convert>
 void pack_panels(const PanelLayout<T, Arch>& layout, const Source* source, std::size_t tap_stride,
-                 std::size_t depth_stride, std::size_t column_stride, T* target,
-                 std::size_t first_panel, std::size_t last_panel) noexcept {
+                 std::size_t depth_stride, std::size_t column_stride, const Convert& convert,
+                 W* target, std::size_t first_panel, std::size_t last_panel) noexcept {
   constexpr std::size_t lanes = MatmulTile<T, Arch>::lanes;
+  constexpr std::size_t group = simd::DotProduct<T, W, Arch>::group;
   for (std::size_t p = first_panel; p < last_panel; ++p) {
     const std::size_t begin = layout.first_vector(p) * lanes;
     const std::size_t width = layout.first_vector(p + 1) * lanes - begin;
     const std::size_t valid = std::min(width, layout.columns - begin);
-    T* out = target + begin * layout.rows();
+    W* out = target + begin * layout.rows();
     for (std::size_t t = 0; t < layout.taps; ++t) {
       const Source* tap = source + t * tap_stride + begin * column_stride;
-      for (std::size_t k = 0; k < layout.depth; ++k, out += width) {
-        const Source* in = tap + k * depth_stride;
-        for (std::size_t n = 0; n < valid; ++n) out[n] = static_cast<T>(in[n * column_stride]);
-        std::fill(out + valid, out + width, T(0));
+      for (std::size_t k = 0; k < layout.depth; k += group, out += width * group) {
+        for (std::size_t i = 0; i < group; ++i) {
+          const Source* in = tap + (k + i) * depth_stride;
+          for (std::size_t n = 0; n < valid; ++n) {
+            out[n * group + i] = convert(in[n * column_stride], begin + n);
+          }
+          for (std::size_t n = valid; n < width; ++n) out[n * group + i] = W{};
+        }
       }
     }
   }
+}
+
+/// The same for a right operand of the type it is computed in.
+template <class T, class Arch, class Source>
+void pack_panels(const PanelLayout<T, Arch>& layout, const Source* source, std::size_t tap_stride,
+                 std::size_t depth_stride, std::size_t column_stride, T* target,
+                 std::size_t first_panel, std::size_t last_panel) noexcept {
+  pack_panels<T, Arch, T>(
+      layout, source, tap_stride, depth_stride, column_stride,
+      [](Source value, std::size_t) { return static_cast<T>(value); }, target, first_panel,
+      last_panel);
 }
 
 }  // namespace q2l::kernels

@@ -15,6 +15,7 @@
 #include "query2label/core/limits.hpp"
 #include "query2label/core/read_file.hpp"
 #include "query2label/model/model_config.hpp"
+#include "query2label/model/precision_metadata.hpp"
 #include "query2label/weights/json_document.hpp"
 #include "query2label/weights/weight_map.hpp"
 
@@ -28,6 +29,7 @@ struct SelfTest {
   double offset = 0.0;
   double scale = 1.0;
   std::vector<double> logits;  ///< [K]
+  double bound = 1e-4;         ///< largest difference of an answer that passes
 };
 
 /// An opened model: weights not yet taken, and everything said about them.
@@ -83,7 +85,8 @@ inline SelfTest read_self_test(const nlohmann::json& value) {
             shape[3],
             value.at("offset").get<double>(),
             value.at("scale").get<double>(),
-            value.at("logits").get<std::vector<double>>()};
+            value.at("logits").get<std::vector<double>>(),
+            value.value("bound", SelfTest{}.bound)};
   } catch (const nlohmann::json::exception&) {
     fail_metadata(key, "seed, shape, offset, scale and logits", value.dump());
   }
@@ -104,7 +107,8 @@ inline std::filesystem::path find_config_beside(const std::filesystem::path& che
 inline nlohmann::json read_config_file(const std::filesystem::path& path, const Limits& limits) {
   try {
     const std::vector<std::byte> bytes = read_file(path, limits.json_bytes);
-    return parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path.string(), limits);
+    return parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path.string(),
+                      limits);
   } catch (const Error& error) {
     throw error.in_file(path.string());
   }
@@ -128,6 +132,9 @@ inline void read_metadata(ModelFile& file, const Limits& limits) {
     file.thresholds = read_array<float>("thresholds", parse_metadata(file, "thresholds", limits),
                                         &nlohmann::json::is_number, "an array of numbers");
   }
+  if (metadata.contains("precision")) {
+    file.weights.set_precision(precision_from_json(parse_metadata(file, "precision", limits)));
+  }
   if (metadata.contains("self_test")) {
     file.self_test = read_self_test(parse_metadata(file, "self_test", limits));
   }
@@ -138,11 +145,13 @@ inline void read_metadata(ModelFile& file, const Limits& limits) {
 /// Opens a model: a safetensors file whose metadata says everything, or a checkpoint of the
 /// reference with its configuration in `config_path` (or, if that is empty, in `config_new.json` or
 /// `NAME.json` beside it; without any, what the tensors show). An explicit configuration replaces
-/// the metadata's. Throws Error naming the file at fault.
+/// the metadata's. `precision` replaces the file's own; int8 needs the scales that a calibrated
+/// file carries. Throws Error naming the file at fault.
 inline ModelFile open_model_file(const std::filesystem::path& path,
                                  const std::filesystem::path& config_path = {},
                                  const Limits& limits = {},
-                                 const WeightOptions& weight_options = {}) {
+                                 const WeightOptions& weight_options = {},
+                                 std::optional<Precision> precision = {}) {
   ModelFile file;
   file.path = path.string();
   file.weights = WeightMap::load(path, limits, weight_options);
@@ -151,6 +160,14 @@ inline ModelFile open_model_file(const std::filesystem::path& path,
     detail::read_metadata(file, limits);
   } catch (const Error& error) {
     throw error.in_file(file.path);
+  }
+  if (precision && *precision != file.weights.precision().all()) {
+    if (*precision == Precision::int8) {
+      throw Error(ErrorCode::bad_argument,
+                  "int8 needs a model file that was calibrated (q2l convert --precision int8)",
+                  {.path = file.path});
+    }
+    file.weights.set_precision(PrecisionPlan(*precision));
   }
   std::filesystem::path config = config_path;
   if (config.empty() && !file.weights.metadata().contains("config")) {

@@ -15,10 +15,6 @@
 
 namespace q2l {
 
-/// The largest difference of a logit that `run_self_test` accepts: the floor that this project sets
-/// for an f32 model against the reference in float64.
-inline constexpr double self_test_bound = 1e-4;
-
 /// The logits that `model` answers to the input of `test`.
 template <class Model>
 std::vector<typename Model::Scalar> self_test_answer(const Model& model, const SelfTest& test,
@@ -36,8 +32,8 @@ std::vector<typename Model::Scalar> self_test_answer(const Model& model, const S
 }
 
 /// Runs the input that a model file carries and returns the largest difference to the logits it
-/// carries. Throws Error self_test_failed when that exceeds `self_test_bound`, or the numbers of
-/// logits differ.
+/// carries. Throws Error self_test_failed when that exceeds the bound it carries, or the numbers
+/// of logits differ.
 template <class Model>
 double run_self_test(const Model& model, const SelfTest& test, TaskRunner& runner,
                      std::size_t workers) {
@@ -50,7 +46,7 @@ double run_self_test(const Model& model, const SelfTest& test, TaskRunner& runne
   double largest = 0.0;
   for (std::size_t k = 0; k < test.logits.size(); ++k) {
     const double difference = std::abs(static_cast<double>(answer[k]) - test.logits[k]);
-    if (!(difference <= self_test_bound)) {
+    if (!(difference <= test.bound)) {
       throw Error(ErrorCode::self_test_failed, "the model does not answer as its file says",
                   {.subject = "label " + std::to_string(k),
                    .expected = std::to_string(test.logits[k]),

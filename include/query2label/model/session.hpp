@@ -9,6 +9,7 @@
 
 #include "query2label/core/aligned_buffer.hpp"
 #include "query2label/core/context.hpp"
+#include "query2label/core/layer_observer.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/transformer/position_encoding.hpp"
 
@@ -83,6 +84,9 @@ class Session {
   Session(const Model& model, TaskRunner& runner, std::size_t workers)
       : model_(&model), runner_(&runner), workers_(workers == 0 ? 1 : workers) {}
 
+  /// From now on `observer` sees every layer's input and output; null for none.
+  void set_observer(LayerObserver* observer) noexcept { observer_ = observer; }
+
   /// The tokens of normalised pictures [N, H, W, 3]; H and W multiples of the model's stride.
   /// Throws Error bad_argument when they are not.
   [[nodiscard]] Memory<T> encode(FeatureMap<const T> images, FeatureMap<T> features = {}) {
@@ -137,7 +141,7 @@ class Session {
       workspace_ = Workspace(0);  // given back first: the two never exist together
       workspace_ = Workspace(plan.peak());
     }
-    body(Context{*runner_, workers_, workspace_});
+    body(Context{*runner_, workers_, workspace_, observer_});
   }
 
   const PositionEncoding<T>& position_of(std::size_t height, std::size_t width) {
@@ -152,6 +156,7 @@ class Session {
   const Model* model_;
   TaskRunner* runner_;
   std::size_t workers_;
+  LayerObserver* observer_ = nullptr;
   Workspace workspace_{0};
   PositionEncoding<T> other_position_;  ///< of the last grid that is not the configured one
 };

@@ -4,10 +4,13 @@
 #include <algorithm>
 #include <cstddef>
 #include <span>
+#include <string>
+#include <type_traits>
 #include <vector>
 
 #include "query2label/core/aligned_buffer.hpp"
 #include "query2label/core/context.hpp"
+#include "query2label/core/precision.hpp"
 #include "query2label/core/shape_check.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/ops/batch_norm.hpp"
@@ -39,6 +42,7 @@ struct Conv2dShape {
 template <class T, class Arch>
 struct Conv2d {
   Conv2dShape shape;
+  std::string name;                ///< in the checkpoint
   PackedWeights<T, Arch> weights;  ///< none where `winograd` has some
   WinogradConv2d<T, Arch> winograd;
   AlignedBuffer<T> zeros;  ///< a pixel of the zero border
@@ -48,43 +52,49 @@ struct Conv2d {
   /// `weight` [out, in, kernel, kernel] row-major; `bias` [out] or empty; `norm` is applied to the
   /// result, or has empty vectors. Throws Error bad_argument when sizes do not fit.
   Conv2d(const Conv2dShape& shape_, std::span<const T> weight, std::span<const T> bias,
-         const ChannelAffine& norm = {})
-      : shape(shape_), zeros(shape_.in_channels) {
+         const ChannelAffine& norm = {}, const ProductSettings& settings = {})
+      : shape(shape_), name(settings.name), zeros(shape_.in_channels) {
     const std::size_t taps = shape.kernel * shape.kernel;
     const std::size_t filter = shape.in_channels * taps;
     require_equal(weight.size(), shape.out_channels * filter, "Conv2d: elements of weight");
     if (!bias.empty()) require_equal(bias.size(), shape.out_channels, "Conv2d: elements of bias");
     std::fill_n(zeros.data(), zeros.size(), T(0));
 
-    // [out, in, taps] -> [out, taps, in], scaled
-    std::vector<double> reordered(weight.size());
+    // [out, in, taps] -> [out, taps, in]
+    std::vector<T> reordered(weight.size());
     std::vector<double> offset(shape.out_channels, 0.0);
     for (std::size_t o = 0; o < shape.out_channels; ++o) {
-      const double scale = norm.scale.empty() ? 1.0 : norm.scale[o];
       const T* in = weight.data() + o * filter;
-      double* out = reordered.data() + o * filter;
+      T* out = reordered.data() + o * filter;
       for (std::size_t c = 0; c < shape.in_channels; ++c) {
-        for (std::size_t t = 0; t < taps; ++t) {
-          out[t * shape.in_channels + c] = scale * static_cast<double>(in[c * taps + t]);
-        }
+        for (std::size_t t = 0; t < taps; ++t) out[t * shape.in_channels + c] = in[c * taps + t];
       }
-      offset[o] = scale * (bias.empty() ? 0.0 : static_cast<double>(bias[o])) +
+      offset[o] = (norm.scale.empty() ? 1.0 : norm.scale[o]) *
+                      (bias.empty() ? 0.0 : static_cast<double>(bias[o])) +
                   (norm.shift.empty() ? 0.0 : norm.shift[o]);
-    }
-    if (const std::size_t tile = winograd_tile(); tile > 0) {
-      winograd = {tile, shape.in_channels, shape.out_channels, reordered.data(), offset};
-      return;
     }
     const std::size_t layout_taps = taps_are_rows() ? shape.kernel : taps;
     const std::size_t depth = filter / layout_taps;
-    weights = PackedWeights<T, Arch>({layout_taps, depth, shape.out_channels}, reordered.data(),
-                                     depth, 1, filter, std::span<const double>(offset));
+    const kernels::PanelLayout<T, Arch> layout{layout_taps, depth, shape.out_channels};
+    const Precision precision = PackedWeights<T, Arch>::precision_of(layout, settings.precision);
+    if (const std::size_t tile = winograd_tile(precision); tile > 0) {
+      winograd = {tile,   shape.in_channels, shape.out_channels, reordered.data(), norm.scale,
+                  offset, precision};
+      return;
+    }
+    weights = PackedWeights<T, Arch>(
+        layout, ProductSource<T>{reordered.data(), depth, 1, filter, norm.scale},
+        std::span<const double>(offset), settings);
   }
 
-  /// Results in a row of a Winograd tile, or 0 where the convolution is direct.
-  [[nodiscard]] std::size_t winograd_tile() const noexcept {
+  /// Results in a row of a Winograd tile, or 0 where the convolution is direct. Rounding a tile's
+  /// weights to bf16 leaves too little of tiles of four, and to int8 of any.
+  [[nodiscard]] std::size_t winograd_tile(Precision precision) const noexcept {
     const bool fits = shape.kernel == 3 && shape.stride == 1 && shape.padding == 1;
-    return fits ? fastest_winograd_tile(shape.in_channels, shape.out_channels) : 0;
+    if (!fits || precision == Precision::int8) return 0;
+    if (precision == Precision::bf16 && std::is_same_v<T, double>) return 0;  // the plain reference
+    const std::size_t fastest = fastest_winograd_tile(shape.in_channels, shape.out_channels);
+    return precision == Precision::bf16 ? std::min<std::size_t>(fastest, 2) : fastest;
   }
   /// True where a tap is a whole kernel row: with few channels a pixel alone is too short a loop.
   [[nodiscard]] bool taps_are_rows() const noexcept {
@@ -185,14 +195,12 @@ void conv2d(const Context& context, const Conv2d<T, Arch>& layer, FeatureMap<con
   require_equal(out.batch, in.batch, "conv2d: batch of out");
   require_equal(out.height, shape.output(in.height), "conv2d: height of out");
   require_equal(out.width, shape.output(in.width), "conv2d: width of out");
-  if (layer.winograd.tile() > 0) {
-    return winograd_conv2d<T, Arch>(context, layer.winograd, in, out, options);
-  }
   const auto run = [&](const auto& rows) {
-    matmul<T, Arch>(context, rows, layer.weights.matrix(), layer.weights.bias(), options,
-                    out.pixels());
+    matmul<T, Arch>(context, rows, layer.weights, options, out.pixels());
   };
-  if (layer.taps_are_rows()) {
+  if (layer.winograd.tile() > 0) {
+    winograd_conv2d<T, Arch>(context, layer.winograd, in, out, options);
+  } else if (layer.taps_are_rows()) {
     const Workspace::Frame frame(context.workspace);
     const FeatureMap<T> bordered = detail::copy_with_border<T>(context, in, shape.padding);
     run(detail::KernelRowRows<T>{bordered, shape, out.height, out.width});
@@ -201,6 +209,7 @@ void conv2d(const Context& context, const Conv2d<T, Arch>& layer, FeatureMap<con
   } else {
     run(detail::ConvolutionRows<T>{in, shape, out.height, out.width, layer.zeros.data()});
   }
+  context.observe<T>(layer.name, in.pixels(), out.pixels());
 }
 
 }  // namespace q2l::ops

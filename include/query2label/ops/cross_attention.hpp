@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "query2label/core/context.hpp"
+#include "query2label/core/precision.hpp"
 #include "query2label/core/shape_check.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/kernels/row_softmax_kernel.hpp"
@@ -50,24 +51,32 @@ struct CrossAttention {
   CrossAttention(const MultiHeadAttentionParameters<T>& p, CrossAttentionForm form_)
       : form(form_),
         heads(p.checked_heads()),
-        query(p.width, p.width, p.weight(0), p.bias(0)),
-        out(p.width, p.width, p.out_proj_weight, p.out_proj_bias) {
+        query(p.width, p.width, p.weight(0), p.bias(0), p.settings_of("query")),
+        out(p.width, p.width, p.out_proj_weight, p.out_proj_bias, p.settings_of("out_proj")) {
     const std::size_t width = p.width;
+    ProductSettings key_settings = p.settings_of("key");
+    const ProductSettings value_settings = p.settings_of("value");
     if (form == CrossAttentionForm::project_memory) {
-      key.emplace_back(width, width, p.weight(1), p.bias(1));
-      value.emplace_back(width, width, p.weight(2), p.bias(2));
+      key.emplace_back(width, width, p.weight(1), p.bias(1), key_settings);
+      value.emplace_back(width, width, p.weight(2), p.bias(2), value_settings);
       return;
     }
+    // A column of Wk_h is a row of the checkpoint's transposed: int8 weights, which share a scale
+    // along that row, cannot be taken as they are.
+    if (key_settings.precision == Precision::int8) key_settings.precision = Precision::bf16;
     const std::size_t head_width = width / heads;
     for (std::size_t h = 0; h < heads; ++h) {
       const std::size_t row = h * head_width;
       const std::span<const T> rows_k = p.weight(1).subspan(row * width, head_width * width);
       const std::span<const T> rows_v = p.weight(2).subspan(row * width, head_width * width);
       Linear<T, Arch> transposed;
-      transposed.weights = PackedWeights<T, Arch>({1, head_width, width}, rows_k.data(), 0, width,
-                                                  1, std::span<const T>{});
+      transposed.name = key_settings.name;
+      transposed.weights = PackedWeights<T, Arch>({1, head_width, width},
+                                                  ProductSource<T>{rows_k.data(), 0, width, 1},
+                                                  std::span<const T>{}, key_settings);
       key.push_back(std::move(transposed));
-      value.emplace_back(width, head_width, rows_v, p.bias(2).subspan(row, head_width));
+      value.emplace_back(width, head_width, rows_v, p.bias(2).subspan(row, head_width),
+                         value_settings);
     }
   }
 

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <span>
+#include <string>
 
 #include "query2label/core/context.hpp"
 #include "query2label/core/shape_check.hpp"
@@ -15,6 +16,7 @@ namespace q2l::ops {
 /// torch.nn.Linear: y = x W^T + b.
 template <class T, class Arch>
 struct Linear {
+  std::string name;  ///< in the checkpoint
   PackedWeights<T, Arch> weights;
 
   Linear() = default;
@@ -22,17 +24,17 @@ struct Linear {
   /// `weight` [out_features, in_features] row-major, `bias` [out_features] or empty.
   /// Throws Error bad_argument when sizes do not fit.
   Linear(std::size_t in_features, std::size_t out_features, std::span<const T> weight,
-         std::span<const T> bias) {
+         std::span<const T> bias, const ProductSettings& settings = {})
+      : name(settings.name) {
     require_equal(weight.size(), out_features * in_features, "Linear: elements of weight");
     if (!bias.empty()) require_equal(bias.size(), out_features, "Linear: elements of bias");
-    weights = PackedWeights<T, Arch>({1, in_features, out_features}, weight.data(), 0, 1,
-                                     in_features, bias);
+    weights =
+        PackedWeights<T, Arch>({1, in_features, out_features},
+                               ProductSource<T>{weight.data(), 0, 1, in_features}, bias, settings);
   }
 
-  [[nodiscard]] std::size_t in_features() const noexcept { return weights.matrix().layout.depth; }
-  [[nodiscard]] std::size_t out_features() const noexcept {
-    return weights.matrix().layout.columns;
-  }
+  [[nodiscard]] std::size_t in_features() const noexcept { return weights.layout().depth; }
+  [[nodiscard]] std::size_t out_features() const noexcept { return weights.layout().columns; }
 };
 
 /// out [M, out_features] = activation(in [M, in_features] W^T + b + residual). `out` may be the
@@ -43,8 +45,9 @@ void linear(const Context& context, const Linear<T, Arch>& layer, Matrix<const T
             const OutputOptions<T>& options = {}) {
   require_equal(in.columns, layer.in_features(), "linear: columns of in");
   require_equal(out.rows, in.rows, "linear: rows of out");
-  matmul<T, Arch>(context, kernels::StridedRows<T>{in.data, in.stride}, layer.weights.matrix(),
-                  layer.weights.bias(), options, out);
+  matmul<T, Arch>(context, kernels::StridedRows<T>{in.data, in.stride}, layer.weights, options,
+                  out);
+  context.observe<T>(layer.name, in, out);
 }
 
 }  // namespace q2l::ops

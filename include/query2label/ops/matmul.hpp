@@ -9,6 +9,7 @@
 #include "query2label/core/tensor.hpp"
 #include "query2label/kernels/matmul_kernel.hpp"
 #include "query2label/kernels/panel_matrix.hpp"
+#include "query2label/ops/packed_weights.hpp"
 
 namespace q2l::ops {
 
@@ -22,9 +23,10 @@ struct OutputOptions {
 /// out [M, N] = activation(rows B + bias + residual), split over threads by output tiles.
 /// `rows` is a row source of the product kernel giving M rows, `bias` has padded_columns elements
 /// or is null. Throws Error bad_argument when shapes do not fit.
-template <class T, class Arch, class RowSource>
-void matmul(const Context& context, const RowSource& rows, const kernels::PanelMatrix<T, Arch>& b,
-            const T* bias, const OutputOptions<T>& options, Matrix<T> out) {
+template <class T, class Arch, class W, class RowSource>
+void matmul(const Context& context, const RowSource& rows,
+            const kernels::PanelMatrix<T, Arch, W>& b, const T* bias,
+            const OutputOptions<T>& options, Matrix<T> out) {
   using Tile = kernels::MatmulTile<T, Arch>;
   const kernels::PanelLayout<T, Arch>& layout = b.layout;
   require_equal(out.columns, layout.columns, "matmul: columns of out");
@@ -60,6 +62,15 @@ void matmul(const Context& context, const RowSource& rows, const kernels::PanelM
                                    b, layout.panels() * c / column_tasks,
                                    layout.panels() * (c + 1) / column_tasks, epilogue, out.data,
                                    out.stride);
+  });
+}
+
+/// The same with weights packed at load, in whatever precision they have, and their bias.
+template <class T, class Arch, class RowSource>
+void matmul(const Context& context, const RowSource& rows, const PackedWeights<T, Arch>& weights,
+            const OutputOptions<T>& options, Matrix<T> out) {
+  weights.visit([&](const auto& panels) {
+    matmul<T, Arch>(context, rows, panels, weights.bias(), options, out);
   });
 }
 

@@ -126,8 +126,9 @@ void linear_to_windows(const Context& context, const Linear<T, Arch>& layer,
   detail::require_partition(partition, in.batch, in.height, in.width);
   require_equal(in.channels, layer.in_features(), "linear_to_windows: channels of in");
   require_equal(out.rows, partition.tokens(), "linear_to_windows: rows of out");
-  matmul<T, Arch>(context, detail::GridToWindowRows<T>{in, partition, zeros},
-                  layer.weights.matrix(), layer.weights.bias(), {}, out);
+  matmul<T, Arch>(context, detail::GridToWindowRows<T>{in, partition, zeros}, layer.weights, {},
+                  out);
+  context.observe<T>(layer.name, in.pixels(), out);
 }
 
 /// out [N, H, W, D'] = linear(in [tokens, D] put back in grid order, padding dropped), with
@@ -139,8 +140,9 @@ void linear_from_windows(const Context& context, const Linear<T, Arch>& layer,
   detail::require_partition(partition, out.batch, out.height, out.width);
   require_equal(in.columns, layer.in_features(), "linear_from_windows: columns of in");
   require_equal(in.rows, partition.tokens(), "linear_from_windows: rows of in");
-  matmul<T, Arch>(context, detail::WindowToGridRows<T>{in, partition}, layer.weights.matrix(),
-                  layer.weights.bias(), options, out.pixels());
+  matmul<T, Arch>(context, detail::WindowToGridRows<T>{in, partition}, layer.weights, options,
+                  out.pixels());
+  context.observe<T>(layer.name, in, out.pixels());
 }
 
 }  // namespace q2l::ops

@@ -9,11 +9,13 @@
 
 #include "query2label/core/aligned_buffer.hpp"
 #include "query2label/core/context.hpp"
+#include "query2label/core/precision.hpp"
 #include "query2label/core/shape_check.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/kernels/matmul_kernel.hpp"
 #include "query2label/kernels/winograd_kernel.hpp"
 #include "query2label/ops/matmul.hpp"
+#include "query2label/ops/packed_weights.hpp"
 
 namespace q2l::ops {
 
@@ -44,36 +46,34 @@ class WinogradConv2d {
  public:
   WinogradConv2d() = default;
 
-  /// `kernel` [out, 9, in] row-major, `bias` [out]; `tile` is 2 or 4. Transformed in double and
-  /// rounded once.
+  /// `kernel` [out, 9, in] row-major, each filter times its element of `scale` [out] or 1 where
+  /// that is empty; `bias` [out]; `tile` is 2 or 4; `precision` f32 or bf16. Transformed in double
+  /// and rounded once.
   WinogradConv2d(std::size_t tile, std::size_t in_channels, std::size_t out_channels,
-                 const double* kernel, std::span<const double> bias)
+                 const T* kernel, std::span<const double> scale, std::span<const double> bias,
+                 Precision precision = Precision::f32)
       : tile_(tile), columns_(out_channels), zeros_(in_channels) {
     assert(tile == 2 || tile == 4);
-    // Whole vectors of columns: no product or transform has a remainder to treat.
-    const std::size_t padded =
-        kernels::PanelLayout<T, Arch>{1, in_channels, out_channels}.padded_columns();
-    layout_ = {1, in_channels, padded};
-    bias_ = AlignedBuffer<T>(padded);
-    std::fill_n(bias_.data(), padded, T(0));
+    bias_ = AlignedBuffer<T>(
+        kernels::PanelLayout<T, Arch>{1, in_channels, out_channels}.padded_columns());
+    std::fill_n(bias_.data(), bias_.size(), T(0));
     std::transform(bias.begin(), bias.end(), bias_.data(),
                    [](double value) { return static_cast<T>(value); });
     std::fill_n(zeros_.data(), in_channels, T(0));
-    panels_ = AlignedBuffer<T>(positions() * layout_.size());
     if (tile == 2) {
-      pack(kernels::WinogradPoints<2>::weight, kernel);
+      pack(kernels::WinogradPoints<2>::weight, kernel, scale, precision);
     } else {
-      pack(kernels::WinogradPoints<4>::weight, kernel);
+      pack(kernels::WinogradPoints<4>::weight, kernel, scale, precision);
     }
   }
 
   [[nodiscard]] std::size_t tile() const noexcept { return tile_; }  ///< 0 where there are none
   [[nodiscard]] std::size_t positions() const noexcept { return (tile_ + 2) * (tile_ + 2); }
-  [[nodiscard]] std::size_t in_channels() const noexcept { return layout_.depth; }
+  [[nodiscard]] std::size_t in_channels() const noexcept { return zeros_.size(); }
   [[nodiscard]] std::size_t out_channels() const noexcept { return columns_; }
   /// The right operand of position `p`; its columns are whole vectors.
-  [[nodiscard]] kernels::PanelMatrix<T, Arch> matrix(std::size_t p) const noexcept {
-    return {layout_, panels_.data() + p * layout_.size()};
+  [[nodiscard]] const PackedWeights<T, Arch>& weights(std::size_t p) const noexcept {
+    return weights_[p];
   }
   [[nodiscard]] const T* bias() const noexcept { return bias_.data(); }
   [[nodiscard]] const T* zeros() const noexcept { return zeros_.data(); }
@@ -81,9 +81,13 @@ class WinogradConv2d {
  private:
   /// The two-dimensional transform weight w weight^T, position by position.
   template <class Matrix1d>
-  void pack(const Matrix1d& weight, const double* kernel) {
-    const std::size_t depth = layout_.depth;
-    std::vector<double> transformed(depth * layout_.columns, 0.0);
+  void pack(const Matrix1d& weight, const T* kernel, std::span<const double> scale,
+            Precision precision) {
+    const std::size_t depth = in_channels();
+    // Whole vectors of columns: no product or transform has a remainder to treat.
+    const std::size_t padded = bias_.size();
+    std::vector<double> transformed(depth * padded, 0.0);
+    weights_.reserve(positions());
     for (std::size_t p = 0; p < positions(); ++p) {
       const auto& rows = weight[p / weight.size()];
       const auto& columns = weight[p % weight.size()];
@@ -91,21 +95,21 @@ class WinogradConv2d {
         double* const out = transformed.data() + o * depth;
         std::fill_n(out, depth, 0.0);
         for (std::size_t t = 0; t < 9; ++t) {
-          const double factor = rows[t / 3] * columns[t % 3];
+          const double factor = rows[t / 3] * columns[t % 3] * (scale.empty() ? 1.0 : scale[o]);
           if (factor == 0.0) continue;
-          const double* const in = kernel + (o * 9 + t) * depth;
-          for (std::size_t c = 0; c < depth; ++c) out[c] += factor * in[c];
+          const T* const in = kernel + (o * 9 + t) * depth;
+          for (std::size_t c = 0; c < depth; ++c) out[c] += factor * static_cast<double>(in[c]);
         }
       }
-      kernels::pack_panels<T, Arch>(layout_, transformed.data(), 0, 1, depth,
-                                    panels_.data() + p * layout_.size(), 0, layout_.panels());
+      weights_.emplace_back(kernels::PanelLayout<T, Arch>{1, depth, padded},
+                            ProductSource<double>{transformed.data(), 0, 1, depth},
+                            std::span<const double>{}, ProductSettings{{}, precision, {}});
     }
   }
 
   std::size_t tile_ = 0;
   std::size_t columns_ = 0;
-  kernels::PanelLayout<T, Arch> layout_;  ///< of one position
-  AlignedBuffer<T> panels_;
+  std::vector<PackedWeights<T, Arch>> weights_;  ///< of each position
   AlignedBuffer<T> bias_;
   AlignedBuffer<T> zeros_;  ///< a pixel of the zero border
 };
@@ -142,7 +146,7 @@ class WinogradRun {
   void run(const Context& context) const {
     constexpr std::size_t fewest_tiles = 2 * kernels::MatmulTile<T, Arch>::rows;
     const std::size_t tiles = in_.batch * tiles_high_ * tiles_wide_;
-    const std::size_t panels = layer_.matrix(0).layout.panels();
+    const std::size_t panels = layer_.weights(0).layout().panels();
     const Workspace::Frame frame(context.workspace);
 
     const std::size_t row = std::max(input_row(), product_row());
@@ -207,7 +211,7 @@ class WinogradRun {
     return round_up(layer_.in_channels(), line);
   }
   [[nodiscard]] std::size_t product_row() const noexcept {
-    return round_up(layer_.matrix(0).layout.columns, line);
+    return round_up(layer_.weights(0).layout().columns, line);
   }
   struct TilePlace {
     std::size_t n, y, x;  ///< of the first result
@@ -237,10 +241,12 @@ class WinogradRun {
   /// Some panels of one position.
   void multiply(std::size_t p, std::size_t first_panel, std::size_t last_panel,
                 const Scratch& scratch) const noexcept {
-    kernels::matmul_block<T, Arch>(
-        kernels::StridedRows<T>{scratch.inputs + p * scratch.input_position, input_row()}, 0,
-        scratch.last - scratch.first, layer_.matrix(p), first_panel, last_panel, {},
-        scratch.products + p * scratch.product_position, product_row());
+    layer_.weights(p).visit([&](const auto& panels) {
+      kernels::matmul_block<T, Arch>(
+          kernels::StridedRows<T>{scratch.inputs + p * scratch.input_position, input_row()}, 0,
+          scratch.last - scratch.first, panels, first_panel, last_panel, {},
+          scratch.products + p * scratch.product_position, product_row());
+    });
   }
 
   void transform_products(std::size_t first, std::size_t last,

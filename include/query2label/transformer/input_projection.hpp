@@ -22,7 +22,8 @@ struct InputProjection {
   static InputProjection load(WeightMap& weights, std::size_t channels, std::size_t width) {
     const std::vector<T> weight = weights.take<T>("input_proj.weight", {width, channels, 1, 1});
     const std::vector<T> bias = weights.take<T>("input_proj.bias", {width});
-    return {ops::Linear<T, Arch>(channels, width, weight, bias)};
+    return {ops::Linear<T, Arch>(channels, width, weight, bias,
+                                 weights.precision().settings("input_proj"))};
   }
 };
 

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <limits>
 
+#include "query2label/core/bfloat16.hpp"
 #include "query2label/weights/dtype.hpp"
 
 namespace q2l::detail {
@@ -31,23 +32,12 @@ struct HalfBits {
   }
 };
 
-/// bfloat16, as stored: the upper half of a float.
-struct Bfloat16Bits {
-  std::uint16_t bits;
-  explicit operator float() const noexcept {
-    return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
-  }
-  explicit operator double() const noexcept {
-    return static_cast<double>(static_cast<float>(*this));
-  }
-};
-
 /// Calls `visit` with a value of the C++ type that an element of `dtype` has in a file.
 template <class Visitor>
 decltype(auto) visit_dtype(Dtype dtype, Visitor&& visit) {
   switch (dtype) {
     case Dtype::f16: return visit(HalfBits{});
-    case Dtype::bf16: return visit(Bfloat16Bits{});
+    case Dtype::bf16: return visit(bfloat16{});
     case Dtype::f32: return visit(float{});
     case Dtype::f64: return visit(double{});
     case Dtype::i64: return visit(std::int64_t{});

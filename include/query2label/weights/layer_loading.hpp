@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "query2label/ops/batch_norm.hpp"
@@ -25,7 +26,7 @@ ops::Linear<T, Arch> load_linear(WeightMap& weights, const std::string& prefix, 
                                  std::size_t out, bool bias = true) {
   const std::vector<T> weight = weights.take<T>(prefix + ".weight", {out, in});
   const std::vector<T> offset = bias ? weights.take<T>(prefix + ".bias", {out}) : std::vector<T>();
-  return {in, out, weight, offset};
+  return {in, out, weight, offset, weights.precision().settings(prefix)};
 }
 
 /// `prefix`.weight and `prefix`.bias [width].
@@ -78,11 +79,11 @@ ops::Conv2d<T, Arch> load_conv2d(WeightMap& weights, const std::string& prefix,
       prefix + ".weight", {shape.out_channels, shape.in_channels, shape.kernel, shape.kernel});
   const std::vector<T> offset =
       bias ? weights.take<T>(prefix + ".bias", {shape.out_channels}) : std::vector<T>();
-  return {shape, weight, offset, norm};
+  return {shape, weight, offset, norm, weights.precision().settings(prefix)};
 }
 
-/// The 1x1 convolutions `prefix`.fc1 [squeezed, channels, 1, 1] and `prefix`.fc2 [channels, squeezed,
-/// 1, 1], both with bias.
+/// The 1x1 convolutions `prefix`.fc1 [squeezed, channels, 1, 1] and `prefix`.fc2 [channels,
+/// squeezed, 1, 1], both with bias.
 template <class T, class Arch>
 ops::SqueezeExcite<T, Arch> load_squeeze_excite(WeightMap& weights, const std::string& prefix,
                                                 std::size_t channels, std::size_t squeezed) {
@@ -102,8 +103,10 @@ auto load_multi_head_attention(WeightMap& weights, const std::string& prefix, st
   const std::vector<T> in_bias = weights.take<T>(prefix + ".in_proj_bias", {3 * width});
   const std::vector<T> out_weight = weights.take<T>(prefix + ".out_proj.weight", {width, width});
   const std::vector<T> out_bias = weights.take<T>(prefix + ".out_proj.bias", {width});
-  return make(
-      ops::MultiHeadAttentionParameters<T>{width, heads, in_weight, in_bias, out_weight, out_bias});
+  return make(ops::MultiHeadAttentionParameters<T>{
+      width, heads, in_weight, in_bias, out_weight, out_bias, [&](std::string_view product) {
+        return weights.precision().settings(prefix + "." + std::string(product));
+      }});
 }
 
 }  // namespace q2l

@@ -22,6 +22,7 @@
 #include "query2label/core/limits.hpp"
 #include "query2label/weights/file_kind.hpp"
 #include "query2label/weights/mapped_file.hpp"
+#include "query2label/weights/precision_plan.hpp"
 #include "query2label/weights/safetensors.hpp"
 #include "query2label/weights/tensor_entry.hpp"
 #include "query2label/weights/tensor_names.hpp"
@@ -94,6 +95,10 @@ class WeightMap {
   /// The element type in the file; f32 for tensors that were added. Throws missing_tensor.
   [[nodiscard]] Dtype dtype(std::string_view name) const { return find(name).entry.dtype; }
 
+  /// In which precision layers are to be computed; f32 unless set.
+  [[nodiscard]] const PrecisionPlan& precision() const noexcept { return precision_; }
+  void set_precision(PrecisionPlan plan) { precision_ = std::move(plan); }
+
   /// The values of a tensor in row-major order, which counts as used. Where it is missing or of
   /// another shape, that is remembered for `finish` and zeros are returned. Throws non_finite, and
   /// at once what `finish` would where the expected shape is larger than all tensors together.
@@ -113,6 +118,7 @@ class WeightMap {
     if (slot.values) return generate<T>(slot);
     std::vector<T> out;
     naming_file([&] { out = slot.entry.template read<T>(); });
+    if (slot.entry.dtype == Dtype::i8) scale_rows<T>(name, expected, out);
     return out;
   }
 
@@ -157,6 +163,16 @@ class WeightMap {
     throw Error(ErrorCode::out_of_memory, "not enough memory for the weights", {.path = path()});
   }
 
+  /// Multiplies each row of an int8 tensor by its element of NAME_scale [rows], if that is there.
+  template <class T>
+  void scale_rows(std::string_view name, const Shape& shape, std::vector<T>& values) {
+    const std::string scale_name = std::string(name) + "_scale";
+    if (shape.empty() || !contains(scale_name)) return;
+    const std::vector<T> scale = take<T>(scale_name, {shape[0]});
+    for (std::size_t i = 0; i < values.size(); ++i)
+      values[i] *= scale[i * scale.size() / values.size()];
+  }
+
   [[nodiscard]] std::string path() const { return file_ ? file_->path() : std::string(); }
 
   void read_file(const Limits& limits, const TorchOptions& options) {
@@ -174,7 +190,8 @@ class WeightMap {
       case detail::FileKind::pickle:
         format_ = WeightFormat::torch_legacy;
         return keep(read_torch_legacy(bytes, limits, options));
-      case detail::FileKind::other: break;
+      case detail::FileKind::other:
+        break;
     }
     if (bytes.empty()) throw Error(ErrorCode::truncated, "the file is empty", {.offset = 0});
     throw Error(ErrorCode::bad_magic, detail::describe_content(bytes), {.offset = 0});
@@ -279,6 +296,7 @@ class WeightMap {
   std::optional<MappedFile> file_;
   WeightFormat format_ = WeightFormat::memory;
   std::string note_;
+  PrecisionPlan precision_;
   std::map<std::string, std::string> metadata_;
   std::set<std::string> foreign_globals_;
   std::map<std::string, Slot, std::less<>> slots_;

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "query2label/core/bfloat16.hpp"
+#include "query2label/simd/arch.hpp"
+#include "query2label/simd/fma.hpp"
+#include "query2label/simd/lanes.hpp"
+
+namespace q2l::simd {
+
+/// How an instruction set adds products of operands of one type to a vector of sums, the step that
+/// every product of the library repeats. The right operand (weights of type `W`) is stored
+/// [depth / group][columns][group]: `group` neighbours in depth stand together. Its left operand is
+/// of type `Left`, one row after the other. For each group, step s of `steps` does
+///   sum[column] += left[group * i + ...] * right[i][column][...]
+/// over all of the group, or over element s of it.
+template <class T, class W, class Arch>
+struct DotProduct;
+
+/// float with float and double with double: fused multiply-adds, one element at a time.
+template <class T, class Arch>
+struct DotProduct<T, T, Arch> {
+  using Left = T;
+  using Sum = Batch<T, Arch>;
+  static constexpr std::size_t group = 1;
+  static constexpr std::size_t steps = 1;
+
+  template <std::size_t Step>
+  static Batch<T, Arch> right(const T* p) noexcept {
+    return load_once<T, Arch>(p);
+  }
+  template <std::size_t Step>
+  static Batch<T, Arch> left(const T* p) noexcept {
+    return Batch<T, Arch>(*p);
+  }
+  static Sum add(Batch<T, Arch> left, Batch<T, Arch> right, Sum sum) noexcept {
+    return simd::fma<T, Arch>(left, right, sum);
+  }
+};
+
+#if defined(__AVX512BF16__)
+/// Pairs of bfloat16 on processors that multiply them: two products a lane, subnormal operands and
+/// results as zero, each addition rounded to nearest.
+template <class Arch>
+requires(is_avx512<Arch>) struct DotProduct<float, bfloat16, Arch> {
+  using Left = bfloat16;
+  using Sum = Batch<float, Arch>;
+  static constexpr std::size_t group = 2;
+  static constexpr std::size_t steps = 1;
+
+  template <std::size_t Step>
+  static __m512i right(const bfloat16* p) noexcept {
+    return _mm512_loadu_si512(p);
+  }
+  template <std::size_t Step>
+  static __m512i left(const bfloat16* p) noexcept {
+    std::int32_t pair;
+    std::memcpy(&pair, p, sizeof pair);
+    return _mm512_set1_epi32(pair);
+  }
+  static Sum add(__m512i left, __m512i right, Sum sum) noexcept {
+    return _mm512_dpbf16_ps(sum, std::bit_cast<__m512bh>(left), std::bit_cast<__m512bh>(right));
+  }
+};
+#else
+/// bfloat16 weights with float on the left: weights become floats, exactly, in the registers.
+template <class Arch>
+struct DotProduct<float, bfloat16, Arch> {
+  using Left = float;
+  using Sum = Batch<float, Arch>;
+  static constexpr std::size_t group = 2;
+  static constexpr std::size_t steps = 2;
+
+  /// The lower (step 0) or the upper half of each 32-bit pair.
+  template <std::size_t Step>
+  static Batch<float, Arch> right(const bfloat16* p) noexcept {
+    using Bits = Batch<std::uint32_t, Arch>;
+    const Bits pair = Bits::load_unaligned(reinterpret_cast<const std::uint32_t*>(p));
+    if constexpr (Step == 0) {
+      return xsimd::bitwise_cast<Batch<float, Arch> >(pair << 16);
+    } else {
+      return xsimd::bitwise_cast<Batch<float, Arch> >(pair & Bits(0xFFFF0000u));
+    }
+  }
+  template <std::size_t Step>
+  static Batch<float, Arch> left(const float* p) noexcept {
+    return Batch<float, Arch>(p[Step]);
+  }
+  static Sum add(Batch<float, Arch> left, Batch<float, Arch> right, Sum sum) noexcept {
+    return simd::fma<float, Arch>(left, right, sum);
+  }
+};
+#endif
+
+// int8: weights of -127 .. 127 with 8-bit numbers on the left, which were stored with `left_offset`
+// taken off; sums are exact in int32 for depths up to `int8_largest_depth`. No form saturates, so
+// all give the same bits.
+
+/// 255 * 127 * 65,536 < 2^31.
+inline constexpr std::size_t int8_largest_depth = 65'536;
+
+#if defined(__AVX512VNNI__) && defined(__AVX512BW__)
+/// Four unsigned bytes with four signed ones a lane.
+template <class Arch>
+requires(is_avx512<Arch>) struct DotProduct<float, std::int8_t, Arch> {
+  using Left = std::uint8_t;
+  using Sum = Batch<std::int32_t, Arch>;
+  static constexpr std::size_t group = 4;
+  static constexpr std::size_t steps = 1;
+  /// What is taken off a number of 0 .. 255 with this zero point before it is stored.
+  static constexpr std::int32_t left_offset(std::int32_t) noexcept { return 0; }
+
+  template <std::size_t Step>
+  static __m512i right(const std::int8_t* p) noexcept {
+    return _mm512_loadu_si512(p);
+  }
+  template <std::size_t Step>
+  static __m512i left(const std::uint8_t* p) noexcept {
+    std::int32_t four;
+    std::memcpy(&four, p, sizeof four);
+    return _mm512_set1_epi32(four);
+  }
+  static Sum add(__m512i left, __m512i right, Sum sum) noexcept {
+    return _mm512_dpbusd_epi32(sum, left, right);
+  }
+};
+#elif defined(__aarch64__) && defined(__ARM_FEATURE_DOTPROD)
+/// Four signed bytes with four signed ones a lane.
+template <class Arch>
+struct DotProduct<float, std::int8_t, Arch> {
+  using Left = std::int8_t;
+  using Sum = Batch<std::int32_t, Arch>;
+  static constexpr std::size_t group = 4;
+  static constexpr std::size_t steps = 1;
+  static constexpr std::int32_t left_offset(std::int32_t) noexcept { return 128; }
+
+  template <std::size_t Step>
+  static int8x16_t right(const std::int8_t* p) noexcept {
+    return vld1q_s8(p);
+  }
+  template <std::size_t Step>
+  static int8x16_t left(const std::int8_t* p) noexcept {
+    std::int32_t four;
+    std::memcpy(&four, p, sizeof four);
+    return vreinterpretq_s8_s32(vdupq_n_s32(four));
+  }
+  static Sum add(int8x16_t left, int8x16_t right, Sum sum) noexcept {
+    return Sum(vdotq_s32(sum, left, right));
+  }
+};
+#else
+/// Pairs widened to 16 bits, which no sum of two products can exceed. On AVX2 twice as many
+/// products an instruction as with float; elsewhere what the compiler makes of the loop.
+template <class Arch>
+struct DotProduct<float, std::int8_t, Arch> {
+  using Left = std::int16_t;
+  using Sum = Batch<std::int32_t, Arch>;
+  static constexpr std::size_t group = 2;
+  static constexpr std::size_t steps = 1;
+  static constexpr std::int32_t left_offset(std::int32_t zero_point) noexcept { return zero_point; }
+
+#if defined(__AVX512BW__)
+  using Pairs = __m512i;
+  template <std::size_t Step>
+  static Pairs right(const std::int8_t* p) noexcept {
+    return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  template <std::size_t Step>
+  static Pairs left(const std::int16_t* p) noexcept {
+    std::int32_t pair;
+    std::memcpy(&pair, p, sizeof pair);
+    return _mm512_set1_epi32(pair);
+  }
+  static Sum add(Pairs left, Pairs right, Sum sum) noexcept {
+    return sum + Sum(_mm512_madd_epi16(left, right));
+  }
+#elif defined(__AVX2__)
+  using Pairs = __m256i;
+  template <std::size_t Step>
+  static Pairs right(const std::int8_t* p) noexcept {
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  template <std::size_t Step>
+  static Pairs left(const std::int16_t* p) noexcept {
+    std::int32_t pair;
+    std::memcpy(&pair, p, sizeof pair);
+    return _mm256_set1_epi32(pair);
+  }
+  static Sum add(Pairs left, Pairs right, Sum sum) noexcept {
+    return sum + Sum(_mm256_madd_epi16(left, right));
+  }
+#elif defined(__aarch64__)
+  using Pairs = int16x8_t;
+  template <std::size_t Step>
+  static Pairs right(const std::int8_t* p) noexcept {
+    return vmovl_s8(vld1_s8(p));
+  }
+  template <std::size_t Step>
+  static Pairs left(const std::int16_t* p) noexcept {
+    std::int32_t pair;
+    std::memcpy(&pair, p, sizeof pair);
+    return vreinterpretq_s16_s32(vdupq_n_s32(pair));
+  }
+  static Sum add(Pairs left, Pairs right, Sum sum) noexcept {
+    const int32x4_t low = vmull_s16(vget_low_s16(left), vget_low_s16(right));
+    const int32x4_t high = vmull_high_s16(left, right);
+    return sum + Sum(vpaddq_s32(low, high));
+  }
+#else
+  struct Pairs {
+    std::int16_t values[2 * Sum::size];
+  };
+  template <std::size_t Step>
+  static Pairs right(const std::int8_t* p) noexcept {
+    Pairs out;
+    for (std::size_t i = 0; i < 2 * Sum::size; ++i) out.values[i] = p[i];
+    return out;
+  }
+  template <std::size_t Step>
+  static Pairs left(const std::int16_t* p) noexcept {
+    Pairs out;
+    for (std::size_t i = 0; i < 2 * Sum::size; ++i) out.values[i] = p[i % 2];
+    return out;
+  }
+  static Sum add(const Pairs& left, const Pairs& right, Sum sum) noexcept {
+    alignas(64) std::int32_t lanes[Sum::size];
+    for (std::size_t i = 0; i < Sum::size; ++i) {
+      lanes[i] = left.values[2 * i] * right.values[2 * i] +
+                 left.values[2 * i + 1] * right.values[2 * i + 1];
+    }
+    return sum + Sum::load_aligned(lanes);
+  }
+#endif
+};
+#endif
+
+}  // namespace q2l::simd

@@ -11,7 +11,10 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <chrono>
+#include <cmath>
 #include <filesystem>
+#include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -209,7 +212,10 @@ TEST_CASE("Every kind of failure has its exit status and one line", "[command]")
       {{"tag", "--model", model, picture, "--heat-maps", picture}, 4, "cannot make the folder"},
       {{"info", folder / "none"}, 3, "none: cannot open"},
       {{"convert", model, model}, 2, "is the model to convert"},
-      {{"convert", model, folder / "none/out"}, 4, "cannot create"}};
+      {{"convert", model, folder / "none/out"}, 4, "cannot create"},
+      {{"convert", model, folder / "m", "--precision", "int8"}, 2, "--calibrate"},
+      {{"convert", model, folder / "m", "--calibrate", pictures}, 2, "int8"},
+      {{"tag", "--model", model, "--precision", "int8", pictures}, 3, "calibrated"}};
   for (const Case& test : cases) {
     const Result result = run(test.arguments);
     CAPTURE(result.err);
@@ -279,6 +285,47 @@ TEST_CASE("A converted checkpoint says everything itself and gives the same scor
   CHECK(a.status == 0);
   CHECK(lines_in(a.out) == 6);
   CHECK(a.out == run(from_checkpoint).out);
+}
+
+TEST_CASE("A model converted to a narrow precision is smaller, says so and gives similar scores",
+          "[command]") {
+  const TemporaryFolder folder;
+  const std::string narrow = folder / "bf16.safetensors", smaller = folder / "int8.safetensors";
+  REQUIRE(run({"convert", model, narrow, "--precision", "bf16"}).status == 0);
+  REQUIRE(run({"convert", model, smaller, "--precision", "int8", "--calibrate", pictures,
+               "--error-budget", "0.5"})
+              .status == 0);
+  const std::string wide = folder / "f32.safetensors";
+  REQUIRE(run({"convert", model, wide}).status == 0);
+  const auto size = [](const std::string& path) { return content_of(path).size(); };
+  CHECK(size(narrow) < size(wide) * 0.6);
+  CHECK(size(smaller) < size(wide) * 0.35);
+  CHECK(run({"info", narrow}).out.find("bf16") != std::string::npos);
+  CHECK(run({"info", smaller}).out.find("int8") != std::string::npos);
+  CHECK(run({"info", smaller}).out.find("passed") != std::string::npos);
+
+  const auto scores = [&](const std::string& path, const Arguments& more) {
+    Arguments arguments = {"tag", "--model", path, "--format", "jsonl", "--scores", "all"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    arguments.push_back(pictures);
+    const Result result = run(arguments);
+    CHECK(result.status == 0);
+    std::vector<double> out;
+    std::istringstream lines(result.out);
+    for (std::string line; std::getline(lines, line);)
+      for (const auto& tag : nlohmann::json::parse(line).at("tags"))
+        out.push_back(tag.at("score").get<double>());
+    return out;
+  };
+  const std::vector<double> expected = scores(wide, {});
+  REQUIRE(!expected.empty());
+  for (const std::vector<double>& other :
+       {scores(narrow, {}), scores(wide, {"--precision", "bf16"}), scores(smaller, {})}) {
+    REQUIRE(other.size() == expected.size());
+    CHECK(other != expected);
+    for (std::size_t i = 0; i < other.size(); ++i) CHECK(std::abs(other[i] - expected[i]) < 0.05);
+  }
+  CHECK(scores(narrow, {}) == scores(wide, {"--precision", "bf16"}));
 }
 
 #endif  // Q2L_COMMAND

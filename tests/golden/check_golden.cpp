@@ -10,8 +10,11 @@
 
 namespace q2l::test {
 
-GoldenReport check_golden(const nlohmann::json& file, std::size_t workers) {
-  if (file.is_object() && file.contains("tensors")) return check_model_golden<float>(file, workers);
+GoldenReport check_golden(const nlohmann::json& file, std::size_t workers, Precision precision) {
+  if (file.is_object() && file.contains("tensors")) {
+    return precision == Precision::f32 ? check_model_golden<float>(file, workers)
+                                       : check_precision_golden(file, workers, precision);
+  }
   if (file.is_object() && file.contains("cases") && file["cases"].is_array() &&
       !file["cases"].empty()) {
     const nlohmann::json& first = file["cases"][0];

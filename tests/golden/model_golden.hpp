@@ -11,10 +11,14 @@
 #include <vector>
 
 #include "golden/golden_report.hpp"
+#include "query2label/core/layer_observer.hpp"
+#include "query2label/core/precision.hpp"
 #include "query2label/core/thread_pool.hpp"
+#include "query2label/model/calibration.hpp"
 #include "query2label/model/model_config.hpp"
 #include "query2label/model/query2label_model.hpp"
 #include "query2label/model/session.hpp"
+#include "query2label/weights/precision_plan.hpp"
 #include "query2label/weights/weight_map.hpp"
 #include "support/recipe.hpp"
 
@@ -81,6 +85,47 @@ double tensor_error(const nlohmann::json& expected, std::size_t count, Value val
 }
 
 }  // namespace detail
+
+/// The logits [N, K] of the model of a golden file in the precisions of `plan`; `observer`, if not
+/// null, sees its layers.
+template <class T>
+std::vector<double> golden_logits(const nlohmann::json& file, std::size_t workers,
+                                  const PrecisionPlan& plan, LayerObserver* observer = nullptr) {
+  WeightMap weights = golden_weights(file);
+  weights.set_precision(plan);
+  const ModelConfig config = make_model_config(file.at("config"), weights);
+  const auto model = Query2Label<T>::load(weights, config);
+  const auto shape = file.at("input").at("shape").get<std::vector<std::size_t>>();
+  const AlignedBuffer<T> pixels = golden_input<T>(file, shape.at(0), shape.at(2), shape.at(3));
+  ThreadPool pool(workers);
+  Session session(model, pool, workers);
+  session.set_observer(observer);
+  const auto result =
+      session.query(session.encode({pixels.data(), shape.at(0), shape.at(2), shape.at(3), 3}));
+  return {result.logits.begin(), result.logits.end()};
+}
+
+/// Compares the logits in a narrow precision with the reference's. The yardstick is the model in
+/// double with the operands of its layers' products rounded in the same way, and nothing else: ours
+/// may be 1.5 times as far off, in rms. Errors are relative to the spread of the logits.
+inline GoldenReport check_precision_golden(const nlohmann::json& file, std::size_t workers,
+                                           Precision precision) {
+  PrecisionPlan plan(precision);
+  if (precision == Precision::int8) {
+    Calibration calibration;
+    golden_logits<float>(file, workers, PrecisionPlan(Precision::f32), &calibration);
+    plan = calibration.plan(ScaleChoice::min_max);
+  }
+  std::vector<double> expected;
+  for (const nlohmann::json& image : file.at("expect").at("logits")) {
+    for (const nlohmann::json& logit : image) expected.push_back(logit.get<double>());
+  }
+  GoldenReport report;
+  const double yardstick = relative_error(golden_logits<double>(file, workers, plan), expected);
+  report.add("logits, rms of the spread,",
+             relative_error(golden_logits<float>(file, workers, plan), expected), 1.5 * yardstick);
+  return report;
+}
 
 /// Builds the model of a golden file, runs it with `workers` threads, and compares every quantity.
 /// Bounds (golden/README.md): the larger of a floor and 3 times PyTorch's own float32 error; floors

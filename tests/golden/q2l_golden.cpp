@@ -14,14 +14,14 @@
 
 namespace {
 
-bool check_file(const std::string& path, std::size_t workers) {
+bool check_file(const std::string& path, std::size_t workers, q2l::Precision precision) {
   std::string line = path + ":";
   bool ok = false;
   try {
     std::ifstream file(path);
     if (!file) throw std::runtime_error("cannot be read");
     const q2l::test::GoldenReport report =
-        q2l::test::check_golden(nlohmann::json::parse(file), workers);
+        q2l::test::check_golden(nlohmann::json::parse(file), workers, precision);
     for (const auto& quantity : report.quantities) {
       char text[128];
       std::snprintf(text, sizeof text, " %s %.2e (<= %.2e)", quantity.name.c_str(), quantity.error,
@@ -45,8 +45,12 @@ int main(int argc, char** argv) {
   std::size_t threads = std::max(1u, std::thread::hardware_concurrency());
   app.add_option("FILE", files, "golden files: models, resize, metrics")->required();
   app.add_option("--threads", threads, "threads to use")->check(CLI::Range(1, 1024));
+  std::string precision = "f32";
+  app.add_option("--precision", precision, "of models: f32, or bf16 or int8 against a yardstick")
+      ->check(CLI::IsMember({"f32", "bf16", "int8"}));
   CLI11_PARSE(app, argc, argv);
   bool all_ok = true;
-  for (const std::string& path : files) all_ok = check_file(path, threads) && all_ok;
+  for (const std::string& path : files)
+    all_ok = check_file(path, threads, *q2l::precision_named(precision)) && all_ok;
   return all_ok ? 0 : 1;
 }

@@ -118,6 +118,8 @@ inline FileSummary summarize(const ModelOptions& options) {
     if (!summary.stored.empty()) summary.stored += ", ";
     summary.stored += std::string(type) + " (" + std::to_string(count) + " tensors)";
   }
+  if (const Precision precision = file.weights.precision().all(); precision != Precision::f32)
+    summary.stored += ", computed in " + std::string(to_string(precision));
   return summary;
 }
 

@@ -140,18 +140,18 @@ struct LayerDamage {
 };
 
 /// rms(changed - logits) / std(logits).
-inline double relative_error(const std::vector<float>& changed, const std::vector<float>& logits) {
+template <class T>
+double relative_error(const std::vector<T>& changed, const std::vector<T>& logits) {
   const auto count = static_cast<double>(logits.size());
-  double sum = 0, squares = 0, differences = 0;
+  double mean = 0, variance = 0, differences = 0;
+  for (const T logit : logits) mean += static_cast<double>(logit) / count;
   for (std::size_t i = 0; i < logits.size(); ++i) {
-    const double x = static_cast<double>(logits[i]);
+    const auto x = static_cast<double>(logits[i]);
     const double d = static_cast<double>(changed[i]) - x;
-    sum += x;
-    squares += x * x;
-    differences += d * d;
+    variance += (x - mean) * (x - mean) / count;
+    differences += d * d / count;
   }
-  const double variance = squares / count - sum / count * (sum / count);
-  return std::sqrt(differences / count / std::max(variance, 1e-30));
+  return std::sqrt(differences / variance);
 }
 
 /// The damage of every layer of `plan`, least first. `answer(plan)` loads the model with that plan

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -32,6 +33,8 @@ inline void convert_left_row(const float* in, std::size_t count, const Quantizat
     const B inverse(1.0f / quantization.scale), lowest(-zero), highest(255.0f - zero);
     alignas(64) std::int32_t rounded[block];
     alignas(64) float padded[block];
+    alignas(64) float shifted[B::size];
+    constexpr auto shift_bits = std::bit_cast<std::int32_t>(0x1.8p23f);
     for (std::size_t begin = 0; begin < count; begin += block) {
       const std::size_t valid = std::min(block, count - begin);
       const float* from = in + begin;
@@ -41,8 +44,13 @@ inline void convert_left_row(const float* in, std::size_t count, const Quantizat
       }
       for (std::size_t i = 0; i < block; i += B::size) {
         const B scaled = B::load_unaligned(from + i) * inverse;
-        xsimd::nearbyint_as_int(xsimd::min(xsimd::max(scaled, lowest), highest))
-            .store_aligned(rounded + i);
+        // Beside 1.5 * 2^23 a float has no bits left for fractions: the addition rounds, and the
+        // number stands in the lowest bits.
+        const B number = xsimd::min(xsimd::max(scaled, lowest), highest) + B(0x1.8p23f);
+        number.store_aligned(shifted);
+        for (std::size_t j = 0; j < B::size; ++j) {
+          rounded[i + j] = std::bit_cast<std::int32_t>(shifted[j]) - shift_bits;
+        }
       }
       const auto narrow = [&](std::size_t n) {  // of constant length the loop is a few instructions
         for (std::size_t i = 0; i < n; ++i) out[begin + i] = static_cast<Left>(rounded[i] + offset);

@@ -124,7 +124,7 @@ inline void scale_tile(const Epilogue<T>& epilogue, bool is_first, const T* scal
       if constexpr (std::is_same_v<Dots, B>) {
         sum[r][v] = simd::fma<T, Arch>(dots[r][v], factor, bias);
       } else {
-        sum[r][v] = simd::fma<T, Arch>(xsimd::to_float(dots[r][v]), factor, bias);
+        sum[r][v] = simd::fma<T, Arch>(simd::to_float<Arch>(dots[r][v]), factor, bias);
       }
       if (has_residual) sum[r][v] += load(epilogue.residual + r * epilogue.residual_stride, v);
     }

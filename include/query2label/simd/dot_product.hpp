@@ -80,13 +80,11 @@ struct DotProduct<float, bfloat16, Arch> {
   /// The lower (step 0) or the upper half of each 32-bit pair.
   template <std::size_t Step>
   static Batch<float, Arch> right(const bfloat16* p) noexcept {
-    using Bits = Batch<std::uint32_t, Arch>;
-    const Bits pair = Bits::load_unaligned(reinterpret_cast<const std::uint32_t*>(p));
-    if constexpr (Step == 0) {
-      return xsimd::bitwise_cast<Batch<float, Arch> >(pair << 16);
-    } else {
-      return xsimd::bitwise_cast<Batch<float, Arch> >(pair & Bits(0xFFFF0000u));
-    }
+    using Register = typename Batch<float, Arch>::register_type;
+    using Bits [[gnu::vector_size(sizeof(Register))]] = std::uint32_t;
+    Bits pairs;
+    std::memcpy(&pairs, p, sizeof pairs);
+    return std::bit_cast<Register>(Step == 0 ? pairs << 16 : pairs & 0xFFFF0000u);
   }
   template <std::size_t Step>
   static Batch<float, Arch> left(const float* p) noexcept {
@@ -97,6 +95,17 @@ struct DotProduct<float, bfloat16, Arch> {
   }
 };
 #endif
+
+/// Exact up to 2^24, else rounded to nearest.
+template <class Arch>
+inline Batch<float, Arch> to_float(Batch<std::int32_t, Arch> value) noexcept {
+  using Register = typename Batch<float, Arch>::register_type;
+  using Ints [[gnu::vector_size(sizeof(Register))]] = std::int32_t;
+  using Floats [[gnu::vector_size(sizeof(Register))]] = float;
+  // GCC 12 warns of its own AVX-512 intrinsics for this.
+  return std::bit_cast<Register>(
+      __builtin_convertvector(std::bit_cast<Ints>(value.data), Floats));
+}
 
 // int8: weights of -127 .. 127 with 8-bit numbers on the left, which were stored with `left_offset`
 // taken off; sums are exact in int32 for depths up to `int8_largest_depth`. No form saturates, so

@@ -54,12 +54,12 @@ PICTURES = [("scene1.jpg", 12, (640, 480)), ("scene2.png", 20, (600, 600)),
 
 # ------------------------------------------------------------------------------------ the pixels
 
-def to_tensor(picture, size):
+def to_tensor(picture, size, mean=MEAN, std=STD):
     """8-bit RGB picture to normalised [3, S, S], resized as at inference."""
     if picture.size != (size, size):
         picture = picture.resize((size, size), Image.BILINEAR)
     pixels = torch.from_numpy(np.array(picture, np.uint8)).permute(2, 0, 1).float() / 255
-    return (pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+    return (pixels - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
 
 
 def to_target(labels):

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: MIT
 """Writes one model for everyone: our PyTorch definition with the weights of a golden file.
 
-    export_model.py GOLDEN.json FOLDER [--batch N...]
+    export_model.py GOLDEN.json FOLDER --pictures PICTURES [--batch N...]
 
-NAME.safetensors (for q2l_peer) and, per batch size, NAME-bN.onnx (fixed shapes, as the runtimes like
-best), NAME-bN.input (float32 [N, 3, S, S]) and NAME-bN.logits (what PyTorch answers).
+NAME.safetensors (for q2l_peer and PyTorch) and, per batch size, NAME-bN.onnx (fixed shapes, as the
+runtimes like best), NAME-bN.input (float32 [N, 3, S, S]: the first N pictures) and NAME-bN.logits
+(what PyTorch answers). Files that exist are kept.
 """
 import argparse
 import json
@@ -14,54 +15,54 @@ import sys
 import warnings
 
 import torch
+from onnxscript import optimizer
+
+from pictures import read_pictures
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools"))
+from export_checkpoint import checkpoint_config  # noqa: E402
 from query2label_torch import Query2Label, load_golden, recipe  # noqa: E402
+from train_demo import write_safetensors  # noqa: E402
+
+OPSET = 20  # the first with GELU as one operation; LayerNormalization is one since 17
+NO_LIMIT = 1 << 40
 
 
-def write_safetensors(path, golden, state):
-    header, offset = {"__metadata__": {"config": json.dumps(golden["config"])}}, 0
-    for name, shape, *_ in golden["tensors"]:
-        size = 4 * state[name].numel()
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [offset, offset + size]}
-        offset += size
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for name, *_ in golden["tensors"]:
-            file.write(state[name].contiguous().numpy().tobytes())
-
-
-def unflatten(x, dim, sizes):
-    """torch.Tensor.unflatten by operations that ONNX has (PyTorch 1.13 cannot export the original)."""
-    return x.reshape([*x.shape[:dim], *sizes, *x.shape[dim + 1:]])
+def write_onnx(model, pictures, path):
+    """The graph in evaluation mode, with everything folded that does not depend on the pictures."""
+    program = torch.onnx.export(model, (pictures,), dynamo=True, opset_version=OPSET, verbose=False,
+                                input_names=["input"], output_names=["logits"])
+    optimizer.optimize_ir(program.model, input_size_limit=NO_LIMIT, output_size_limit=NO_LIMIT)
+    program.save(path, external_data=False)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("golden")
     parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--pictures", required=True)
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
     args = parser.parse_args()
     golden = recipe.load(args.golden)
-    name, size = golden["name"], golden["config"]["img_size"]
+    name, config = golden["name"], checkpoint_config(golden)
+    missing = [n for n in args.batch if not (args.folder / f"{name}-b{n}.logits").exists()]
+    if not missing:
+        return
     warnings.filterwarnings("ignore")
-    torch.Tensor.unflatten = unflatten
     with torch.no_grad():
-        model = Query2Label(golden["config"]).eval()
+        model = Query2Label(config).eval()
         load_golden(model, golden)
-        write_safetensors(args.folder / f"{name}.safetensors", golden, model.state_dict())
-        for batch in args.batch:
+        tensors = {n: value.numpy() for n, value in model.state_dict().items()
+                   if not n.endswith("num_batches_tracked")}
+        write_safetensors(args.folder / f"{name}.safetensors", tensors,
+                          {"config": json.dumps(config)})
+        for batch in missing:
             stem = args.folder / f"{name}-b{batch}"
-            given = golden["input"]
-            values = recipe.fill("input", [batch, 3, size, size], given["offset"], given["scale"],
-                                 golden["seed"])
+            values = read_pictures(args.pictures, config, 0, batch)
             values.tofile(f"{stem}.input")
             pictures = torch.from_numpy(values)
-            torch.onnx.export(model, pictures, f"{stem}.onnx", opset_version=17,
-                              input_names=["input"], output_names=["logits"])
-            model(pictures).numpy().tofile(f"{stem}.logits")
+            write_onnx(model, pictures, f"{stem}.onnx")
+            model(pictures).numpy().tofile(f"{stem}.logits")  # the last: its presence says done
     print(f"{name}: exported", flush=True)
 
 

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: MIT
 """A runtime's side of compare.py; the lines it reads and writes are those of q2l_peer.cpp.
 
-    peer.py onnxruntime | openvino  MODEL.onnx INPUT THREADS
+    peer.py RUNTIME STEM BATCH INPUT THREADS      RUNTIME of runtimes.py; STEM: FOLDER/NAME
+
+At the start it may also answer "skipped REASON". "ready SECONDS" is followed by a note, if any.
 """
 import os
 import sys
@@ -10,38 +12,22 @@ import time
 
 import numpy as np
 
-
-def load_onnxruntime(path, threads):
-    """The CPU provider, all graph optimisations; its workers spin, as they do by default."""
-    import onnxruntime
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
-    shape = session.get_inputs()[0].shape
-    return shape, lambda x: session.run(None, {"input": x})[0]
-
-
-def load_openvino(path, threads):
-    """One stream tuned for latency, held to float32 arithmetic."""
-    import openvino
-    model = openvino.Core().compile_model(path, "CPU", {
-        "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1})
-    request = model.create_infer_request()
-    shape = list(model.inputs[0].shape)
-    return shape, lambda x: request.infer({0: x}, share_inputs=True)[0]
+from runtimes import RUNTIMES, Unavailable
 
 
 def main():
-    runtime, model_path, input_path, threads = sys.argv[1:]
+    runtime, stem, batch, input_path, threads = sys.argv[1:]
     start = time.perf_counter()
-    load = {"onnxruntime": load_onnxruntime, "openvino": load_openvino}[runtime]
-    shape, infer = load(model_path, int(threads))
+    try:
+        infer, note = RUNTIMES[runtime].load(stem, int(batch), int(threads))
+    except (Unavailable, ImportError) as reason:
+        print("skipped", reason, flush=True)
+        return
     seconds = time.perf_counter() - start
-    x = np.fromfile(input_path, np.float32).reshape(shape)
-    print("ready", seconds, flush=True)
+    pixels = np.fromfile(input_path, np.float32).reshape(int(batch), 3, -1)
+    side = round(pixels.shape[2] ** 0.5)
+    x = pixels.reshape(int(batch), 3, side, side)
+    print("ready", seconds, note, flush=True)
     for line in sys.stdin:
         command, argument = line.split()
         if command == "run":

@@ -1,17 +1,23 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Compares our models with other runtimes: sets up everything, exports, checks, times.
+# Compares our models with other runtimes: sets up everything, exports, quantises, checks, times.
 #
-#     benchmarks/peers/run.sh [--threads 1 2] [--batch 1 8] [--rounds N]      options of compare.py
+#     benchmarks/peers/run.sh [--threads 1 2] [--rounds N] [--runtimes ...]      options of compare.py
 #
-# Takes PyTorch from TORCH_PYTHON (default: python3, if it has it) or else installs its CPU build.
-# MODELS chooses golden files by name; FOLDER (default build/peers) takes some 3 GB a model.
+# Everything it makes lies in FOLDER (default build/peers): some 8 GB for a Python environment, 4 GB
+# a model. A second run keeps what exists and only times. MODELS chooses golden files by name in
+# GOLDENS (default: ../shared/golden beside the repository, which has all five, or else
+# tests/golden); BATCHES the batch sizes. PICTURES is a folder with the pictures that are timed (the
+# first eight by name) and that calibrate int8 (the others); by default 40 scenes are drawn, which
+# takes Debian's fonts-noto-color-emoji. INT8=no leaves out quantising, a matter of minutes a model.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 folder=${FOLDER:-$root/build/peers}
-goldens=${GOLDENS:-$root/tests/golden}
+goldens=${GOLDENS:-$root/../shared/golden}
+[ -d "$goldens" ] || goldens=$root/tests/golden
 models=${MODELS:-r101-448-k80 tresnetl22k-448-k80 tresnetl-448-k80 swinL-384-k80 cvtw24-384-k80}
+batches=${BATCHES:-1 8}
 mkdir -p "$folder"
 
 cmake -S "$root" -B "$folder/build" -DCMAKE_BUILD_TYPE=Release -DQUERY2LABEL_BUILD_BENCHMARKS=ON \
@@ -21,16 +27,19 @@ cmake --build "$folder/build" --target q2l_peer
 python=$folder/venv/bin/python3
 [ -x "$python" ] || python3 -m venv "$folder/venv"
 "$python" -m pip install --quiet -r "$here/requirements.txt"
-torch_python=${TORCH_PYTHON:-python3}
-if ! "$torch_python" -c "import torch" 2>/dev/null; then
-  "$python" -m pip install --quiet torch onnx
-  torch_python=$python
-fi
+export TORCHINDUCTOR_CACHE_DIR="$folder/inductor"
 
+pictures=${PICTURES:-$folder/pictures}
+[ -d "$pictures" ] || "$python" "$root/tools/train_demo.py" scenes --count 40 --seed 5 \
+  --width 448 --height 448 --out "$pictures"
+
+# shellcheck disable=SC2086  # models and batches are words
 for model in $models; do
-  [ -f "$folder/$model-b8.logits" ] ||
-    "$torch_python" "$here/export_model.py" "$goldens/$model.json" "$folder"
+  "$python" "$here/export_model.py" "$goldens/$model.json" "$folder" --pictures "$pictures" \
+    --batch $batches
+  [ "${INT8:-yes}" = no ] ||
+    "$python" "$here/quantize_model.py" "$folder" "$model" --pictures "$pictures" --batch $batches
 done
-# shellcheck disable=SC2086  # models are words
+# shellcheck disable=SC2086
 "$python" "$here/compare.py" "$folder" $models --ours "$folder/build/bin/q2l_peer" \
-  --json "$folder/comparison.json" "$@"
+  --batch $batches --results "$folder/comparison" "$@"

@@ -2,330 +2,180 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
-#include <cassert>
 #include <cstddef>
-#include <cstdint>
 #include <type_traits>
-#include <utility>
 
 #include "query2label/core/aligned_buffer.hpp"
 #include "query2label/kernels/elementwise_kernel.hpp"
 #include "query2label/kernels/left_operand_kernel.hpp"
+#include "query2label/kernels/matmul_tile.hpp"
 #include "query2label/kernels/panel_matrix.hpp"
-#include "query2label/simd/arch.hpp"
 #include "query2label/simd/dot_product.hpp"
-#include "query2label/simd/fma.hpp"
-#include "query2label/simd/lanes.hpp"
 
-// The one product of the library. Linear layers, convolutions of every size and both products of
-// attention are sums over (tap, depth) of left rows times packed panels; only where the left rows
-// lie differs, and a row source says that.
-//
-// Each result is a sum of chains of about `chain_length` fused multiply-adds, added up in the order
-// of the panel's rows; the first chain begins with the bias (then the residual). Short chains keep
-// the rounding error small: it grows with a chain's length plus their number, not with the product
-// of the two (R101's logits on a photo: 3 times closer to the exact ones than with chains of 256).
-// Chains depend on taps and depth alone, so neither tiles, threads nor batch position change a bit.
+// Two orders of going through the tiles of a product. Both give the same bits.
 
 namespace q2l::kernels {
-
-/// A chain of multiply-adds ends at the first block or tap that brings it to this length.
-inline constexpr std::size_t chain_length = 64;
-
-/// Elements of depth that one pass over a tile sums: a cache block, and a multiple of the chain.
-template <class W>
-inline constexpr std::size_t chunk_depth = 1024 / sizeof(W);
-
-/// Lines of memory that a tile asks for on its way, so that they are in the second-level cache when
-/// the next pass reads them: a weight comes from memory once, and the first tile to use it would
-/// wait for it (with 80 rows a quarter of the time).
-struct Prefetch {
-  const std::byte* data = nullptr;
-  std::size_t lines = 0;
-};
-
-/// What happens to a product before and after it is summed.
-template <class T>
-struct Epilogue {
-  const T* bias = nullptr;      ///< padded_columns elements, added first; may be null
-  const T* residual = nullptr;  ///< same shape as the result, added second; may be null
-  std::size_t residual_stride = 0;
-  Activation activation = {};
-};
-
-/// The part of (taps, depth) that one pass over the tile sums.
-struct DepthChunk {
-  std::size_t first_tap, taps, first_depth, depth;
-  bool is_first, is_last;
-};
-
-/// A panel as one pass over a tile needs it.
-template <class T, class W>
-struct PanelChunk {
-  const W* data;           ///< the chunk's first row
-  std::size_t tap_stride;  ///< elements from one tap's rows to the next's
-  std::size_t columns;
-  const T* scale;                  ///< of the columns; where W is narrower than T
-  const std::int32_t* correction;  ///< of the columns in this chunk, or null; for int8
-  Prefetch next;
-};
-
-/// Rows that lie `stride` apart: the left operand of a linear layer.
-template <class T>
-struct StridedRows {
-  const T* data;
-  std::size_t stride;
-
-  /// Writes the address of each of `count` rows from `first`; there is one tap.
-  void pointers(std::size_t first, std::size_t count, std::size_t, std::size_t,
-                const T** out) const noexcept {
-    for (std::size_t r = 0; r < count; ++r) out[r] = data + (first + r) * stride;
-  }
-};
-
 namespace detail {
 
-/// The sums of a tile that starts a result: bias, then residual.
-template <class T, class Arch, std::size_t Rows, std::size_t Vectors, class Load>
-inline void start_tile(const Epilogue<T>& epilogue, const Load& load,
-                       simd::Batch<T, Arch> (&sum)[Rows][Vectors]) noexcept {
-  using B = simd::Batch<T, Arch>;
-  Q2L_UNROLL
-  for (std::size_t v = 0; v < Vectors; ++v) {
-    const B bias = epilogue.bias ? B::load_unaligned(epilogue.bias + v * B::size) : B(T(0));
-    Q2L_UNROLL
-    for (std::size_t r = 0; r < Rows; ++r) sum[r][v] = bias;
-  }
-  if (!epilogue.residual) return;
-  Q2L_UNROLL
-  for (std::size_t r = 0; r < Rows; ++r) {
-    Q2L_UNROLL
-    for (std::size_t v = 0; v < Vectors; ++v) {
-      sum[r][v] += load(epilogue.residual + r * epilogue.residual_stride, v);
-    }
-  }
+/// Columns `column` .. of panel `p` for `chunk`, whose index is `chunk_index`.
+template <class T, class Arch, class W>
+PanelChunk<T, W> panel_chunk(const PanelMatrix<T, Arch, W>& b, std::size_t p,
+                             const DepthChunk& chunk, std::size_t chunk_index) noexcept {
+  constexpr std::size_t lanes = MatmulTile<T, Arch>::lanes;
+  const PanelLayout<T, Arch>& layout = b.layout;
+  const std::size_t column = layout.first_vector(p) * lanes;
+  const std::size_t width = layout.first_vector(p + 1) * lanes - column;
+  const std::size_t row = chunk.first_tap * layout.depth + chunk.first_depth;
+  return {b.panel(p) + row * width,
+          layout.depth * width,
+          std::min(width, layout.columns - column),
+          b.scale ? b.scale + column : nullptr,
+          b.correction ? b.correction + chunk_index * layout.padded_columns() + column : nullptr,
+          {}};
 }
 
-/// Scaled sums: dots * scale, and where the result starts here plus bias plus residual.
-template <class T, class Arch, std::size_t Rows, std::size_t Vectors, class Load, class Dots>
-inline void scale_tile(const Epilogue<T>& epilogue, bool is_first, const T* scale,
-                       const Dots (&dots)[Rows][Vectors], const Load& load,
-                       simd::Batch<T, Arch> (&sum)[Rows][Vectors]) noexcept {
-  using B = simd::Batch<T, Arch>;
-  const bool has_bias = is_first && epilogue.bias;
-  const bool has_residual = is_first && epilogue.residual;
-  Q2L_UNROLL
-  for (std::size_t v = 0; v < Vectors; ++v) {
-    const B factor = B::load_unaligned(scale + v * B::size);
-    const B bias = has_bias ? B::load_unaligned(epilogue.bias + v * B::size) : B(T(0));
-    Q2L_UNROLL
-    for (std::size_t r = 0; r < Rows; ++r) {
-      if constexpr (std::is_same_v<Dots, B>) {
-        sum[r][v] = simd::fma<T, Arch>(dots[r][v], factor, bias);
+/// Part `i` of `parts` of the chunk of a panel that begins at `data`.
+template <class T, class W>
+Prefetch prefetch_part(const W* data, std::size_t elements, std::size_t i,
+                       std::size_t parts) noexcept {
+  if (data == nullptr) return {};
+  const std::size_t lines = elements * sizeof(W) / cache_line;
+  const std::size_t begin = lines * i / parts;
+  return {reinterpret_cast<const std::byte*>(data) + begin * cache_line,
+          lines * (i + 1) / parts - begin};
+}
+
+/// The part of a product's rows that a tile computes; parts differ by at most one row.
+struct TileRows {
+  std::size_t first, count;
+};
+constexpr TileRows tile_rows(std::size_t first_row, std::size_t row_count, std::size_t i,
+                             std::size_t tiles) noexcept {
+  const std::size_t begin = row_count * i / tiles;
+  return {first_row + begin, row_count * (i + 1) / tiles - begin};
+}
+
+/// Whether left rows have to be converted before they are multiplied with `b`.
+template <class T, class Arch, class W>
+constexpr bool converts_left(const PanelMatrix<T, Arch, W>& b) noexcept {
+  using Left = typename simd::DotProduct<T, W, Arch>::Left;
+  return !std::is_same_v<Left, T> || b.rounding != Precision::f32;
+}
+
+/// Copies `chunk` of `rows.count` left rows, converted if need be: one row `chunk_depth<W>`
+/// elements after the other, its taps side by side. `table` has room for the addresses.
+template <class T, class Arch, class W, class RowSource, class Left>
+void pack_left_rows(const RowSource& source, const TileRows& rows, const PanelMatrix<T, Arch, W>& b,
+                    const DepthChunk& chunk, const T** table, Left* out) noexcept {
+  source.pointers(rows.first, rows.count, chunk.first_tap, chunk.taps, table);
+  for (std::size_t t = 0; t < chunk.taps; ++t) {
+    for (std::size_t r = 0; r < rows.count; ++r) {
+      const T* const from = table[t * rows.count + r] + chunk.first_depth;
+      Left* const to = out + r * chunk_depth<W> + t * chunk.depth;
+      if constexpr (!std::is_same_v<Left, T>) {
+        convert_left_row<W, Arch>(from, chunk.depth, b.input, to);
+      } else if constexpr (std::is_same_v<T, double>) {
+        if (b.rounding == Precision::f32) {
+          std::copy_n(from, chunk.depth, to);
+        } else {
+          round_left_row(from, chunk.depth, b.rounding, b.input, to);
+        }
       } else {
-        sum[r][v] = simd::fma<T, Arch>(simd::to_float<Arch>(dots[r][v]), factor, bias);
-      }
-      if (has_residual) sum[r][v] += load(epilogue.residual + r * epilogue.residual_stride, v);
-    }
-  }
-}
-
-/// Adds the products of one group of depth to the sums of a tile.
-template <class T, class W, class Arch, std::size_t Rows, std::size_t Vectors, class Left,
-          class Sum, std::size_t... Step>
-inline void add_group(const Left* const (&left)[Rows], std::size_t k, const W* b,
-                      Sum (&sum)[Rows][Vectors], std::index_sequence<Step...>) noexcept {
-  using Dot = simd::DotProduct<T, W, Arch>;
-  constexpr std::size_t lanes = simd::Batch<T, Arch>::size;
-  const auto step = [&]<std::size_t S>(std::integral_constant<std::size_t, S>) {
-    decltype(Dot::template right<S>(b)) right[Vectors];
-    Q2L_UNROLL
-    for (std::size_t v = 0; v < Vectors; ++v) {
-      right[v] = Dot::template right<S>(b + v * lanes * Dot::group);
-    }
-    Q2L_UNROLL
-    for (std::size_t r = 0; r < Rows; ++r) {
-      const auto a = Dot::template left<S>(left[r] + k);
-      Q2L_UNROLL
-      for (std::size_t v = 0; v < Vectors; ++v) sum[r][v] = Dot::add(a, right[v], sum[r][v]);
-    }
-  };
-  (step(std::integral_constant<std::size_t, Step>{}), ...);
-}
-
-/// Adds what earlier chunks left in `out`, applies a cheap activation to the last, and stores.
-template <class T, class Arch, std::size_t Rows, std::size_t Vectors, class Load>
-inline void finish_tile(const Epilogue<T>& epilogue, const DepthChunk& chunk, std::size_t tail,
-                        const Load& load, simd::Batch<T, Arch> (&sum)[Rows][Vectors], T* out,
-                        std::size_t out_stride) noexcept {
-  constexpr std::size_t lanes = simd::Batch<T, Arch>::size;
-  if (!chunk.is_first) {
-    Q2L_UNROLL
-    for (std::size_t r = 0; r < Rows; ++r) {
-      Q2L_UNROLL
-      for (std::size_t v = 0; v < Vectors; ++v) sum[r][v] += load(out + r * out_stride, v);
-    }
-  }
-  if (chunk.is_last && epilogue.activation.kind == Activation::Kind::leaky_relu) {
-    const T slope = static_cast<T>(epilogue.activation.negative_slope);
-    Q2L_UNROLL
-    for (std::size_t r = 0; r < Rows; ++r) {
-      Q2L_UNROLL
-      for (std::size_t v = 0; v < Vectors; ++v) sum[r][v] = leaky_relu<T, Arch>(sum[r][v], slope);
-    }
-  }
-  Q2L_UNROLL
-  for (std::size_t r = 0; r < Rows; ++r) {
-    T* row = out + r * out_stride;
-    Q2L_UNROLL
-    for (std::size_t v = 0; v < Vectors; ++v) {
-      if (v + 1 < Vectors || tail == lanes) {
-        sum[r][v].store_unaligned(row + v * lanes);
-      } else {
-        simd::store_partial<T, Arch>(row + v * lanes, sum[r][v], tail);
+        std::copy_n(from, chunk.depth, to);
       }
     }
+  }
+}
+
+/// The activations that are too large for a tile's epilogue, on finished results.
+template <class T, class Arch>
+void activate_block(const Epilogue<T>& epilogue, const TileRows& rows, std::size_t begin,
+                    std::size_t end, T* out, std::size_t out_stride) noexcept {
+  const Activation::Kind kind = epilogue.activation.kind;
+  if (kind != Activation::Kind::gelu && kind != Activation::Kind::quick_gelu) return;
+  for (std::size_t r = rows.first; r < rows.first + rows.count; ++r) {
+    activate_row<T, Arch>(epilogue.activation, out + r * out_stride + begin, end - begin);
   }
 }
 
 }  // namespace detail
 
-/// One register tile: out[r, n] for Rows rows and the panel's columns, the last of which lies in
-/// the last vector. `rows` holds Rows pointers per tap.
-template <class T, class W, class Arch, std::size_t Rows, std::size_t Vectors>
-void matmul_tile(const typename simd::DotProduct<T, W, Arch>::Left* const* rows,
-                 const DepthChunk& chunk, const PanelChunk<T, W>& panel,
-                 const Epilogue<T>& epilogue, T* out, std::size_t out_stride) noexcept {
-  using B = simd::Batch<T, Arch>;
-  using Dot = simd::DotProduct<T, W, Arch>;
-  using Sum = typename Dot::Sum;
-  constexpr std::size_t lanes = B::size;
-  constexpr bool is_scaled = !std::is_same_v<T, W>;
-  constexpr bool is_exact = !std::is_same_v<Sum, B>;
-  assert(panel.columns > (Vectors - 1) * lanes && panel.columns <= Vectors * lanes);
-  const std::size_t tail = panel.columns - (Vectors - 1) * lanes;  // lanes of the last vector
-  const auto load = [tail](const T* p, std::size_t v) {
-    if (v + 1 < Vectors || tail == lanes) return B::load_unaligned(p + v * lanes);
-    return simd::load_partial<T, Arch>(p + v * lanes, tail);
-  };
+/// Rows of the left operand that `matmul_packed_block` copies at a time.
+inline constexpr std::size_t left_block_rows = 204;
 
-  Sum dots[Rows][Vectors];
-  Q2L_UNROLL
-  for (std::size_t v = 0; v < Vectors; ++v) {
-    Sum start(0);
-    if constexpr (is_exact) {
-      if (panel.correction) start = Sum::load_unaligned(panel.correction + v * lanes);
-    }
-    Q2L_UNROLL
-    for (std::size_t r = 0; r < Rows; ++r) dots[r][v] = start;
-  }
-  if constexpr (!is_scaled) {
-    if (chunk.is_first) detail::start_tile<T, Arch>(epilogue, load, dots);
-  }
+/// Elements of scratch that `matmul_packed_block` takes.
+template <class W>
+inline constexpr std::size_t left_block_size = left_block_rows* chunk_depth<W>;
 
-  alignas(cache_line) T finished[Rows * Vectors * lanes];  // sum of the chains that have ended
-  bool has_finished = false;
-  std::size_t length = 0;
-  const std::size_t pieces = chunk.taps * ((chunk.depth + chain_length - 1) / chain_length);
-  const std::size_t piece_lines =
-      (panel.next.lines + pieces - 1) / std::max<std::size_t>(1, pieces);
-  const std::byte* line = panel.next.data;
-  for (std::size_t t = 0; t < chunk.taps; ++t) {
-    const typename Dot::Left* left[Rows];
-    Q2L_UNROLL
-    for (std::size_t r = 0; r < Rows; ++r) left[r] = rows[t * Rows + r] + chunk.first_depth;
-    const W* b = panel.data + t * panel.tap_stride;
-    for (std::size_t begin = 0; begin < chunk.depth; begin += chain_length) {
-      for (std::size_t i = 0; i < piece_lines; ++i, line += cache_line)
-        __builtin_prefetch(line, 0, 2);
-      if constexpr (!is_exact) {
-        if (length >= chain_length) {
-          Q2L_UNROLL
-          for (std::size_t r = 0; r < Rows; ++r) {
-            Q2L_UNROLL
-            for (std::size_t v = 0; v < Vectors; ++v) {
-              T* const at = finished + (r * Vectors + v) * lanes;
-              if (has_finished) dots[r][v] += B::load_aligned(at);
-              dots[r][v].store_aligned(at);
-              dots[r][v] = B(T(0));
-            }
-          }
-          has_finished = true;
-          length = 0;
-        }
-      }
-      const std::size_t end = std::min(begin + chain_length, chunk.depth);
-      length += end - begin;
-      for (std::size_t k = begin; k < end; k += Dot::group, b += Vectors * lanes * Dot::group) {
-        detail::add_group<T, W, Arch>(left, k, b, dots, std::make_index_sequence<Dot::steps>{});
-      }
-    }
-  }
-
-  if constexpr (!is_exact) {
-    if (has_finished) {
-      Q2L_UNROLL
-      for (std::size_t r = 0; r < Rows; ++r) {
-        Q2L_UNROLL
-        for (std::size_t v = 0; v < Vectors; ++v) {
-          dots[r][v] += B::load_aligned(finished + (r * Vectors + v) * lanes);
-        }
-      }
-    }
-  }
-  if constexpr (is_scaled) {
-    B sum[Rows][Vectors];
-    detail::scale_tile<T, Arch>(epilogue, chunk.is_first, panel.scale, dots, load, sum);
-    detail::finish_tile<T, Arch>(epilogue, chunk, tail, load, sum, out, out_stride);
-  } else {
-    detail::finish_tile<T, Arch>(epilogue, chunk, tail, load, dots, out, out_stride);
-  }
-}
-
-template <class T, class W, class Arch>
-using MatmulTileFunction = void (*)(const typename simd::DotProduct<T, W, Arch>::Left* const*,
-                                    const DepthChunk&, const PanelChunk<T, W>&, const Epilogue<T>&,
-                                    T*, std::size_t) noexcept;
-
-/// matmul_tile for a tile of `rows` x `vectors`, both known only at run time.
-template <class T, class W, class Arch>
-inline MatmulTileFunction<T, W, Arch> matmul_tile_function(std::size_t rows,
-                                                           std::size_t vectors) noexcept {
+/// True where going panel by panel is faster: a panel's chunk, which stays in the first-level cache
+/// while the rows of a block pass by from the second, must fit there, and the product must be large
+/// enough for copying its rows to pay. (Measured with AVX2: up to 10 % faster for 16 panels and
+/// depths of 192 and more, up to 10 % slower below; no gain for narrow weights.)
+template <class T, class Arch, class W>
+constexpr bool prefers_packed_block(const PanelMatrix<T, Arch, W>& b, std::size_t panels) noexcept {
   using Tile = MatmulTile<T, Arch>;
-  static constexpr auto table = []<std::size_t... I>(std::index_sequence<I...>) {
-    return std::array{&matmul_tile<T, W, Arch, I / Tile::vectors + 1, I % Tile::vectors + 1>...};
-  }
-  (std::make_index_sequence<Tile::rows * Tile::vectors>{});
-  return table[(rows - 1) * Tile::vectors + vectors - 1];
+  constexpr std::size_t first_level = std::size_t{16} << 10;
+  constexpr bool fits = chunk_depth<W> * Tile::vectors * Tile::lanes * sizeof(W) <= first_level;
+  return std::is_same_v<T, W> && fits && panels >= 16 && b.layout.rows() >= 192;
 }
 
-/// Cuts (taps, depth) into chunks (several taps, or part of one, of up to `chunk_depth<W>`) and
-/// calls `body(chunk)` for each in order. Parts of a tap begin at a multiple of 4.
-template <class W, class Body>
-inline void for_each_depth_chunk(std::size_t taps, std::size_t depth, Body&& body) {
-  constexpr std::size_t most = chunk_depth<W>;
-  if (depth > most) {
-    const std::size_t pieces = (depth + most - 1) / most;
-    const auto start = [&](std::size_t i) {
-      return std::min(depth, (depth + 3) / 4 * i / pieces * 4);
-    };
-    for (std::size_t t = 0; t < taps; ++t) {
-      for (std::size_t i = 0; i < pieces; ++i) {
-        body(DepthChunk{t, 1, start(i), start(i + 1) - start(i), t == 0 && i == 0,
-                        t + 1 == taps && i + 1 == pieces});
+/// `matmul_block`, panel by panel: the rows are copied (and converted) block by block into
+/// `scratch`.
+template <class T, class Arch, class W, class RowSource>
+void matmul_packed_block(const RowSource& rows, std::size_t first_row, std::size_t last_row,
+                         const PanelMatrix<T, Arch, W>& b, std::size_t first_panel,
+                         std::size_t last_panel, const Epilogue<T>& epilogue, T* out,
+                         std::size_t out_stride,
+                         typename simd::DotProduct<T, W, Arch>::Left* scratch) noexcept {
+  using Tile = MatmulTile<T, Arch>;
+  using Left = typename simd::DotProduct<T, W, Arch>::Left;
+  constexpr std::size_t lanes = Tile::lanes;
+  const PanelLayout<T, Arch>& layout = b.layout;
+  const std::size_t blocks = (last_row - first_row + left_block_rows - 1) / left_block_rows;
+  const T* table[chunk_depth<T> * Tile::rows];
+  for (std::size_t block = 0; block < blocks; ++block) {
+    const detail::TileRows own = detail::tile_rows(first_row, last_row - first_row, block, blocks);
+    const std::size_t tiles = (own.count + Tile::rows - 1) / Tile::rows;
+    std::size_t chunk_index = 0;
+    for_each_depth_chunk<W>(layout.taps, layout.depth, [&](const DepthChunk& chunk) {
+      const std::size_t chunk_rows = chunk.taps * chunk.depth;
+      const DepthChunk packed{0, 1, 0, chunk_rows, chunk.is_first, chunk.is_last};
+      for (std::size_t i = 0; i < tiles; ++i) {
+        const detail::TileRows tile = detail::tile_rows(own.first, own.count, i, tiles);
+        detail::pack_left_rows(rows, tile, b, chunk, table,
+                               scratch + (tile.first - own.first) * chunk_depth<W>);
       }
-    }
-  } else {
-    const std::size_t step = most / std::max<std::size_t>(1, depth);
-    for (std::size_t t = 0; t < taps; t += step) {
-      const std::size_t count = std::min(step, taps - t);
-      body(DepthChunk{t, count, 0, depth, t == 0, t + count == taps});
-    }
+      for (std::size_t p = first_panel; p < last_panel; ++p) {
+        const std::size_t column = layout.first_vector(p) * lanes;
+        const std::size_t width = layout.first_vector(p + 1) * lanes - column;
+        PanelChunk<T, W> panel = detail::panel_chunk(b, p, chunk, chunk_index);
+        const W* const next =
+            p + 1 < last_panel ? detail::panel_chunk(b, p + 1, chunk, chunk_index).data
+            : chunk.is_last
+                ? nullptr
+                : detail::panel_chunk(b, first_panel, chunk, chunk_index).data + chunk_rows * width;
+        for (std::size_t i = 0; i < tiles; ++i) {
+          const detail::TileRows tile = detail::tile_rows(own.first, own.count, i, tiles);
+          const Left* left[Tile::rows];
+          for (std::size_t r = 0; r < Tile::rows; ++r) {
+            left[r] = scratch + (tile.first - own.first + r) * chunk_depth<W>;
+          }
+          panel.next = detail::prefetch_part<T>(next, chunk_rows * width, i, tiles);
+          matmul_tile_function<T, W, Arch>(tile.count, width / lanes)(
+              left, packed, panel, epilogue.at(tile.first, column),
+              out + tile.first * out_stride + column, out_stride);
+        }
+      }
+      ++chunk_index;
+    });
+    detail::activate_block<T, Arch>(
+        epilogue, own, layout.first_vector(first_panel) * lanes,
+        std::min(layout.first_vector(last_panel) * lanes, layout.columns), out, out_stride);
   }
 }
 
-/// Rows `first_row` .. `last_row` - 1 and panels `first_panel` .. `last_panel` - 1 of out = A B.
+/// Rows `first_row` .. `last_row` - 1 and panels `first_panel` .. `last_panel` - 1 of out = A B,
+/// tile by tile of rows, which are read where they lie (those to be converted tile by tile).
 /// `rows.pointers(first, count, first_tap, taps, table)` writes, tap by tap, the addresses of
 /// `count` left rows. out[r, n] at `out[r * out_stride + n]`; the epilogue's pointers are those of
 /// row 0, column 0.
@@ -336,7 +186,7 @@ void matmul_block(const RowSource& rows, std::size_t first_row, std::size_t last
   using Tile = MatmulTile<T, Arch>;
   using Left = typename simd::DotProduct<T, W, Arch>::Left;
   constexpr std::size_t lanes = Tile::lanes;
-  constexpr std::size_t most_depth = chunk_depth<W>;
+  constexpr bool may_convert = !std::is_same_v<Left, T> || std::is_same_v<T, double>;
   // Six rows of a chunk stay in the first-level cache while a group of panels passes by; the
   // group's chunk stays in the second level while the rows pass by.
   constexpr std::size_t group_bytes = std::size_t{256} << 10;
@@ -344,81 +194,51 @@ void matmul_block(const RowSource& rows, std::size_t first_row, std::size_t last
   const std::size_t row_count = last_row - first_row;
   const std::size_t tiles = (row_count + Tile::rows - 1) / Tile::rows;
   const std::size_t group = std::max<std::size_t>(
-      1, group_bytes / (std::min(most_depth, layout.rows()) * Tile::vectors * lanes * sizeof(W)));
-  // Left rows that are not of the type to be multiplied are converted, tile by tile.
-  constexpr bool is_other_type = !std::is_same_v<Left, T>;
-  constexpr bool may_convert = is_other_type || std::is_same_v<T, double>;
-  const bool converts = is_other_type || (may_convert && b.rounding != Precision::f32);
+      1,
+      group_bytes / (std::min(chunk_depth<W>, layout.rows()) * Tile::vectors * lanes * sizeof(W)));
+  const bool converts = detail::converts_left(b);
   const T* table[chunk_depth<T> * Tile::rows];  // narrow weights have at least 4 rows a tap
-  alignas(cache_line) Left converted[may_convert ? Tile::rows * most_depth : 1];
+  alignas(cache_line) Left converted[may_convert ? Tile::rows * chunk_depth<W> : 1];
   const Left* converted_rows[Tile::rows];
   for (std::size_t r = 0; r < Tile::rows; ++r) {
-    converted_rows[r] = converted + (may_convert ? r * most_depth : 0);
+    converted_rows[r] = converted + (may_convert ? r * chunk_depth<W> : 0);
   }
 
   for (std::size_t g = first_panel; g < last_panel; g += group) {
     const std::size_t group_end = std::min(g + group, last_panel);
     std::size_t chunk_index = 0;
     for_each_depth_chunk<W>(layout.taps, layout.depth, [&](const DepthChunk& chunk) {
-      const std::size_t chunk_row = chunk.first_tap * layout.depth + chunk.first_depth;
       const std::size_t chunk_rows = chunk.taps * chunk.depth;
-      for (std::size_t i = 0; i < tiles; ++i) {  // tiles differ by at most one row
-        const std::size_t row = first_row + row_count * i / tiles;
-        const std::size_t count = first_row + row_count * (i + 1) / tiles - row;
-        rows.pointers(row, count, chunk.first_tap, chunk.taps, table);
-        if constexpr (may_convert) {
-          for (std::size_t t = 0; converts && t < chunk.taps; ++t) {
-            for (std::size_t r = 0; r < count; ++r) {
-              const T* const from = table[t * count + r] + chunk.first_depth;
-              Left* const to = converted + r * most_depth + t * chunk.depth;
-              if constexpr (is_other_type) {
-                convert_left_row<W, Arch>(from, chunk.depth, b.input, to);
-              } else {
-                round_left_row(from, chunk.depth, b.rounding, b.input, to);
-              }
-            }
+      DepthChunk read = chunk;
+      if (converts) read = {0, 1, 0, chunk_rows, chunk.is_first, chunk.is_last};
+      for (std::size_t i = 0; i < tiles; ++i) {
+        const detail::TileRows tile = detail::tile_rows(first_row, row_count, i, tiles);
+        const Left* const* left = converted_rows;
+        if (converts) {
+          if constexpr (may_convert) {
+            detail::pack_left_rows(rows, tile, b, chunk, table, converted);
           }
+        } else if constexpr (std::is_same_v<Left, T>) {
+          rows.pointers(tile.first, tile.count, chunk.first_tap, chunk.taps, table);
+          left = table;
         }
         for (std::size_t p = g; p < group_end; ++p) {
           const std::size_t column = layout.first_vector(p) * lanes;
           const std::size_t width = layout.first_vector(p + 1) * lanes - column;
-          PanelChunk<T, W> panel{b.panel(p) + chunk_row * width,
-                                 layout.depth * width,
-                                 std::min(width, layout.columns - column),
-                                 b.scale ? b.scale + column : nullptr,
-                                 b.correction
-                                     ? b.correction + chunk_index * layout.padded_columns() + column
-                                     : nullptr,
-                                 {}};
+          PanelChunk<T, W> panel = detail::panel_chunk(b, p, chunk, chunk_index);
           // What takes this panel's place in the cache: its next chunk, or the next group's panel.
-          const W* const next = !chunk.is_last
-                                    ? panel.data + chunk_rows * width
-                                    : (p + group < last_panel ? b.panel(p + group) : nullptr);
-          if (next != nullptr) {
-            const std::size_t lines = chunk_rows * width * sizeof(W) / cache_line;
-            const std::size_t begin = lines * i / tiles;
-            panel.next = {reinterpret_cast<const std::byte*>(next) + begin * cache_line,
-                          lines * (i + 1) / tiles - begin};
-          }
-          Epilogue<T> edge = epilogue;
-          if (edge.bias) edge.bias += column;
-          if (edge.residual) edge.residual += row * edge.residual_stride + column;
-          const auto tile = matmul_tile_function<T, W, Arch>(count, width / lanes);
-          T* const target = out + row * out_stride + column;
-          DepthChunk read = chunk;
-          if (converts) read = {0, 1, 0, chunk_rows, chunk.is_first, chunk.is_last};
-          const Left* const* left = converted_rows;
-          if constexpr (!is_other_type) left = converts ? converted_rows : table;
-          tile(left, read, panel, edge, target, out_stride);
+          const W* const next = !chunk.is_last           ? panel.data + chunk_rows * width
+                                : p + group < last_panel ? b.panel(p + group)
+                                                         : nullptr;
+          panel.next = detail::prefetch_part<T>(next, chunk_rows * width, i, tiles);
+          matmul_tile_function<T, W, Arch>(tile.count, width / lanes)(
+              left, read, panel, epilogue.at(tile.first, column),
+              out + tile.first * out_stride + column, out_stride);
         }
-        const Activation::Kind kind = epilogue.activation.kind;
-        if (chunk.is_last &&
-            (kind == Activation::Kind::gelu || kind == Activation::Kind::quick_gelu)) {
-          const std::size_t column = layout.first_vector(g) * lanes;
-          const std::size_t end = std::min(layout.first_vector(group_end) * lanes, layout.columns);
-          for (std::size_t r = row; r < row + count; ++r) {
-            activate_row<T, Arch>(epilogue.activation, out + r * out_stride + column, end - column);
-          }
+        if (chunk.is_last) {
+          detail::activate_block<T, Arch>(
+              epilogue, tile, layout.first_vector(g) * lanes,
+              std::min(layout.first_vector(group_end) * lanes, layout.columns), out, out_stride);
         }
       }
       ++chunk_index;

@@ -34,7 +34,7 @@ void matmul(const Context& context, const RowSource& rows,
     require_equal(options.residual.rows, out.rows, "matmul: rows of residual");
     require_equal(options.residual.columns, out.columns, "matmul: columns of residual");
   }
-  if (context.is_planning() || out.rows == 0 || out.columns == 0) return;
+  if (out.rows == 0 || out.columns == 0) return;
 
   // A task of 256 K multiply-adds runs some 10 us, far longer than handing it out. Large weights
   // are split by columns, so that each is read from memory once; large inputs by rows.
@@ -54,14 +54,28 @@ void matmul(const Context& context, const RowSource& rows,
   }
   const kernels::Epilogue<T> epilogue{bias, options.residual.data, options.residual.stride,
                                       options.activation};
-  context.parallel_for(row_tasks * column_tasks, [&](std::size_t task, std::size_t) {
+  const bool packs = kernels::prefers_packed_block(b, layout.panels() / column_tasks);
+  using Left = typename simd::DotProduct<T, W, Arch>::Left;
+  constexpr std::size_t block_size = kernels::left_block_size<W>;
+  const Workspace::Frame frame(context.workspace);
+  Left* const scratch =
+      packs ? context.workspace.template take<Left>(context.workers * block_size) : nullptr;
+  if (context.is_planning()) return;
+  context.parallel_for(row_tasks * column_tasks, [&](std::size_t task, std::size_t worker) {
     const std::size_t r = task % row_tasks;
     const std::size_t c = task / row_tasks;
-    kernels::matmul_block<T, Arch>(rows, std::min(row_tiles * r / row_tasks * Tile::rows, out.rows),
-                                   std::min(row_tiles * (r + 1) / row_tasks * Tile::rows, out.rows),
-                                   b, layout.panels() * c / column_tasks,
-                                   layout.panels() * (c + 1) / column_tasks, epilogue, out.data,
-                                   out.stride);
+    const std::size_t first_row = std::min(row_tiles * r / row_tasks * Tile::rows, out.rows);
+    const std::size_t last_row = std::min(row_tiles * (r + 1) / row_tasks * Tile::rows, out.rows);
+    const std::size_t first_panel = layout.panels() * c / column_tasks;
+    const std::size_t last_panel = layout.panels() * (c + 1) / column_tasks;
+    if (packs) {
+      kernels::matmul_packed_block<T, Arch>(rows, first_row, last_row, b, first_panel, last_panel,
+                                            epilogue, out.data, out.stride,
+                                            scratch + worker * block_size);
+    } else {
+      kernels::matmul_block<T, Arch>(rows, first_row, last_row, b, first_panel, last_panel,
+                                     epilogue, out.data, out.stride);
+    }
   });
 }
 

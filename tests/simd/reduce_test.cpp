@@ -6,6 +6,7 @@
 #include <query2label/simd/fma.hpp>
 #include <query2label/simd/reduce.hpp>
 #include <type_traits>
+#include <vector>
 
 using q2l::simd::DefaultArch;
 
@@ -44,6 +45,27 @@ TEMPLATE_TEST_CASE("The sum of lanes adds halves, whatever the compiler prefers"
     return i == 0 ? large : i == lanes / 2 ? -large : T(1);
   });
   CHECK((q2l::simd::sum<T, DefaultArch>(batch)) == static_cast<T>(lanes - 2));
+}
+
+TEMPLATE_TEST_CASE("A sum over a row adds in the same order, however wide a vector is", "[simd]",
+                   float, double) {
+  using T = TestType;
+  using Batch = q2l::simd::Batch<T, DefaultArch>;
+  for (std::size_t count = 0; count <= 67; ++count) {
+    CAPTURE(count);
+    std::vector<T> row(count);
+    for (std::size_t i = 0; i < count; ++i) row[i] = T(1) / static_cast<T>(i + 3);
+    const T sum = q2l::simd::sum_lane_groups<T, DefaultArch>(
+        count,
+        [&](std::size_t i, auto load, auto, Batch& total) { total += load(row.data() + i); });
+
+    std::vector<T> lane(16, T(0));
+    for (std::size_t i = 0; i < count; ++i) lane[i % 16] += row[i];
+    for (std::size_t half = 8; half > 0; half /= 2) {
+      for (std::size_t i = 0; i < half; ++i) lane[i] += lane[i + half];
+    }
+    CHECK(sum == lane[0]);
+  }
 }
 
 TEMPLATE_TEST_CASE("A fused multiply-add rounds once", "[simd]", float, double) {

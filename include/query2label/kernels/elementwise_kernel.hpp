@@ -51,7 +51,8 @@ inline simd::Batch<T, Arch> gelu(simd::Batch<T, Arch> x) noexcept {
 
 template <class T, class Arch>
 inline simd::Batch<T, Arch> quick_gelu(simd::Batch<T, Arch> x) noexcept {
-  return x * simd::sigmoid<T, Arch>(x * simd::Batch<T, Arch>(T(1.702)));
+  using B = simd::Batch<T, Arch>;
+  return x / (B(T(1)) + simd::exp<T, Arch>(x * B(T(-1.702))));
 }
 
 /// out[i] = f(in[i]) for `count` elements; `out` may be `in`.

@@ -17,23 +17,19 @@ template <class T, class Arch>
 inline void layer_norm_row(const T* in, const T* weight, const T* bias, T eps, T* out,
                            std::size_t count) noexcept {
   using B = simd::Batch<T, Arch>;
-  B total(T(0));
-  simd::for_each_lane_group<T, Arch>(
-      count, [&](std::size_t i, auto load, auto) { total += load(in + i); });
-  const T mean = simd::sum<T, Arch>(total) / static_cast<T>(count);
-
-  B squares(T(0));
+  const auto size = static_cast<T>(count);
+  const T mean = simd::sum_lane_groups<T, Arch>(
+                     count, [&](std::size_t i, auto load, auto, B& sum) { sum += load(in + i); }) /
+                 size;
   const B center(mean);
-  const std::size_t whole = count / B::size * B::size;
-  for (std::size_t i = 0; i < whole; i += B::size) {
-    const B d = B::load_unaligned(in + i) - center;
-    squares = simd::fma<T, Arch>(d, d, squares);
-  }
-  if (whole < count) {  // lanes beyond the end must add nothing: they read as the mean
-    const B d = simd::load_partial<T, Arch>(in + whole, count - whole, mean) - center;
-    squares = simd::fma<T, Arch>(d, d, squares);
-  }
-  const T variance = simd::sum<T, Arch>(squares) / static_cast<T>(count);
+  const T variance = simd::sum_lane_groups<T, Arch>(
+                         count,
+                         [&](std::size_t i, auto load, auto, B& sum) {
+                           const B d = load(in + i) - center;
+                           sum = simd::fma<T, Arch>(d, d, sum);
+                         },
+                         mean) /  // lanes beyond the end add nothing: they read as the mean
+                     size;
   const B inverse(T(1) / std::sqrt(variance + eps));
 
   simd::for_each_lane_group<T, Arch>(count, [&](std::size_t i, auto load, auto store) {

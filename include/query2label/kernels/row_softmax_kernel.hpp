@@ -12,8 +12,8 @@
 
 namespace q2l::kernels {
 
-/// row = softmax(scale * row + bias) over `count` elements in place; `bias` may be null. The
-/// largest element is subtracted first, so no finite input overflows.
+/// row = softmax(scale * row + bias) over `count` elements in place, scale > 0; `bias` may be null.
+/// The largest element is subtracted first, so no finite input overflows.
 template <class T, class Arch>
 inline void softmax_row(T* row, const T* bias, T scale, std::size_t count) noexcept {
   using B = simd::Batch<T, Arch>;
@@ -32,16 +32,15 @@ inline void softmax_row(T* row, const T* bias, T scale, std::size_t count) noexc
       lowest);
   const B shift(simd::max<T, Arch>(largest));
 
-  B total(T(0));
-  simd::for_each_lane_group<T, Arch>(
+  const T total = simd::sum_lane_groups<T, Arch>(
       count,
-      [&](std::size_t i, auto load, auto store) {
+      [&](std::size_t i, auto load, auto store, B& sum) {
         const B e = simd::exp<T, Arch>(load(row + i) - shift);
         store(row + i, e);
-        total += e;
+        sum += e;
       },
       -std::numeric_limits<T>::infinity());  // e^-inf adds nothing
-  const B inverse(T(1) / simd::sum<T, Arch>(total));
+  const B inverse(T(1) / total);
   simd::for_each_lane_group<T, Arch>(count, [&](std::size_t i, auto load, auto store) {
     store(row + i, load(row + i) * inverse);
   });

@@ -17,6 +17,7 @@
 #include "query2label/model/model_file.hpp"
 #include "query2label/model/self_test.hpp"
 #include "query2label/tagger.hpp"
+#include "query2label/weights/packed_buffers.hpp"
 #include "query2label/weights/safetensors_writer.hpp"
 
 namespace q2l::command {
@@ -88,8 +89,9 @@ inline TensorBytes bytes_of(const TensorEntry& entry, std::list<std::vector<floa
 }  // namespace detail
 
 /// Writes the model as one safetensors file that needs nothing beside it: configuration, labels,
-/// thresholds, and an input with the model's answer. Elements keep their type. The model is loaded
-/// first, so that a damaged one is never written on.
+/// thresholds, and an input with the model's answer. Elements keep their type, or are packed for
+/// this program's instruction set. The model is loaded first, so that a damaged one is never
+/// written on.
 inline void run_convert(const ConvertOptions& options) {
   const auto from = identity_of(options.model.model);
   if (from && from == identity_of(options.output))
@@ -98,6 +100,9 @@ inline void run_convert(const ConvertOptions& options) {
                                                            .labels_path = options.model.labels,
                                                            .self_test = true});
   const ModelFile file = open_model_file(options.model.model, options.model.config);
+  if (file.weights.packed())
+    throw Error(ErrorCode::unsupported, "a packed file cannot be converted; convert the plain one",
+                {.path = options.model.model});
 
   std::map<std::string, std::string> metadata = {
       {"format", "query2label"},
@@ -107,6 +112,13 @@ inline void run_convert(const ConvertOptions& options) {
     metadata["labels"] = nlohmann::json(tagger.labels().names()).dump();
   if (!file.thresholds.empty()) metadata["thresholds"] = nlohmann::json(file.thresholds).dump();
 
+  if (options.packed) {
+    std::map<std::string, WeightMap::Shape> shapes;
+    for (const std::string& name : file.weights.names())
+      if (!detail::is_derived(name)) shapes.emplace(name, file.weights.shape(name));
+    return write_packed_file<float, simd::DefaultArch>(options.output, tagger.model(), shapes,
+                                                       std::move(metadata));
+  }
   std::list<std::vector<float>> made;
   std::vector<TensorBytes> tensors;
   for (const std::string& name : file.weights.names())

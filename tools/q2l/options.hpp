@@ -51,6 +51,7 @@ struct TagOptions {
 struct ConvertOptions {
   ModelOptions model;
   std::string output;
+  bool packed = false;  ///< for this program's instruction set
 };
 
 struct BenchOptions {
@@ -200,6 +201,8 @@ inline CommandLine parse_command_line(int count, const char* const* arguments,
   convert->add_option("IN", line.convert.model.model, "checkpoint or model file")->required();
   convert->add_option("OUT", line.convert.output, "safetensors file to write")->required();
   detail::add_model_options(*convert, line.convert.model);
+  convert->add_flag("--packed", line.convert.packed,
+                    "write the weights as this machine's instructions use them: loads at once");
 
   CLI::App* bench = app.add_subcommand("bench", "time a model, stage by stage");
   detail::add_bench_options(*bench, line.bench, default_model);

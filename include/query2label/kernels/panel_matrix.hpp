@@ -61,26 +61,53 @@ struct PanelMatrix {
   }
 };
 
-/// Packs B into `target` (layout.size() elements), where B's element of tap t, depth k, column n is
-/// `source[t * tap_stride + k * depth_stride + n * column_stride]`. Columns that pad the last
-/// vector are zero. Only panels `first_panel` .. `last_panel` - 1, so that threads can share the
-/// work.
+/// A right operand as it lies before packing: B's element of tap t, depth k, column n is
+/// `data[t * tap_stride + k * depth_stride + n * column_stride]`, times `scale[n]` if there is one.
+template <class Source>
+struct PanelSource {
+  const Source* data = nullptr;
+  std::size_t tap_stride = 0;
+  std::size_t depth_stride = 0;
+  std::size_t column_stride = 0;
+  const double* scale = nullptr;
+};
+
+/// Packs B into `target` (layout.size() elements). Columns that pad the last vector are zero. Only
+/// panels `first_panel` .. `last_panel` - 1, so that threads can share the work.
 template <class T, class Arch, class Source>
-void pack_panels(const PanelLayout<T, Arch>& layout, const Source* source, std::size_t tap_stride,
-                 std::size_t depth_stride, std::size_t column_stride, T* target,
+void pack_panels(const PanelLayout<T, Arch>& layout, const PanelSource<Source>& source, T* target,
                  std::size_t first_panel, std::size_t last_panel) noexcept {
   constexpr std::size_t lanes = MatmulTile<T, Arch>::lanes;
+  constexpr std::size_t block = 16;  // in depth: whole cache lines of a column are used at once
   for (std::size_t p = first_panel; p < last_panel; ++p) {
     const std::size_t begin = layout.first_vector(p) * lanes;
     const std::size_t width = layout.first_vector(p + 1) * lanes - begin;
     const std::size_t valid = std::min(width, layout.columns - begin);
+    const double* const scale = source.scale != nullptr ? source.scale + begin : nullptr;
     T* out = target + begin * layout.rows();
     for (std::size_t t = 0; t < layout.taps; ++t) {
-      const Source* tap = source + t * tap_stride + begin * column_stride;
-      for (std::size_t k = 0; k < layout.depth; ++k, out += width) {
-        const Source* in = tap + k * depth_stride;
-        for (std::size_t n = 0; n < valid; ++n) out[n] = static_cast<T>(in[n * column_stride]);
-        std::fill(out + valid, out + width, T(0));
+      const Source* in = source.data + t * source.tap_stride + begin * source.column_stride;
+      for (std::size_t k = 0; k < layout.depth; k += block) {
+        const std::size_t rows = std::min(block, layout.depth - k);
+        const auto pack = [&](std::size_t i, std::size_t n) {
+          const Source value = in[(k + i) * source.depth_stride + n * source.column_stride];
+          out[i * width + n] = scale != nullptr
+                                   ? static_cast<T>(scale[n] * static_cast<double>(value))
+                                   : static_cast<T>(value);
+        };
+        if (source.depth_stride < source.column_stride) {
+          for (std::size_t n = 0; n < valid; ++n) {
+            for (std::size_t i = 0; i < rows; ++i) pack(i, n);
+          }
+        } else {
+          for (std::size_t i = 0; i < rows; ++i) {
+            for (std::size_t n = 0; n < valid; ++n) pack(i, n);
+          }
+        }
+        for (std::size_t i = 0; i < rows; ++i) {
+          std::fill(out + i * width + valid, out + (i + 1) * width, T(0));
+        }
+        out += rows * width;
       }
     }
   }

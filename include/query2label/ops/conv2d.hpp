@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <span>
+#include <utility>
 #include <vector>
 
 #include "query2label/core/aligned_buffer.hpp"
 #include "query2label/core/context.hpp"
+#include "query2label/core/parallel_for.hpp"
 #include "query2label/core/shape_check.hpp"
+#include "query2label/core/shared_buffer.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/ops/batch_norm.hpp"
 #include "query2label/ops/matmul.hpp"
@@ -47,8 +49,8 @@ struct Conv2d {
 
   /// `weight` [out, in, kernel, kernel] row-major; `bias` [out] or empty; `norm` is applied to the
   /// result, or has empty vectors. Throws Error bad_argument when sizes do not fit.
-  Conv2d(const Conv2dShape& shape_, std::span<const T> weight, std::span<const T> bias,
-         const ChannelAffine& norm = {})
+  Conv2d(const Conv2dShape& shape_, const SharedBuffer<T>& weight, const SharedBuffer<T>& bias,
+         const ChannelAffine& norm = {}, const Threads& threads = {})
       : shape(shape_), zeros(shape_.in_channels) {
     const std::size_t taps = shape.kernel * shape.kernel;
     const std::size_t filter = shape.in_channels * taps;
@@ -56,29 +58,27 @@ struct Conv2d {
     if (!bias.empty()) require_equal(bias.size(), shape.out_channels, "Conv2d: elements of bias");
     std::fill_n(zeros.data(), zeros.size(), T(0));
 
-    // [out, in, taps] -> [out, taps, in], scaled
-    std::vector<double> reordered(weight.size());
+    const double* const scale = norm.scale.empty() ? nullptr : norm.scale.data();
     std::vector<double> offset(shape.out_channels, 0.0);
-    for (std::size_t o = 0; o < shape.out_channels; ++o) {
-      const double scale = norm.scale.empty() ? 1.0 : norm.scale[o];
-      const T* in = weight.data() + o * filter;
-      double* out = reordered.data() + o * filter;
-      for (std::size_t c = 0; c < shape.in_channels; ++c) {
-        for (std::size_t t = 0; t < taps; ++t) {
-          out[t * shape.in_channels + c] = scale * static_cast<double>(in[c * taps + t]);
-        }
-      }
-      offset[o] = scale * (bias.empty() ? 0.0 : static_cast<double>(bias[o])) +
-                  (norm.shift.empty() ? 0.0 : norm.shift[o]);
+    for (std::size_t o = 0; o < shape.out_channels && weight.is_known(); ++o) {
+      const double own = bias.empty() ? 0.0 : static_cast<double>(bias[o]);
+      offset[o] =
+          (scale != nullptr ? scale[o] : 1.0) * own + (norm.shift.empty() ? 0.0 : norm.shift[o]);
     }
+    const SharedBuffer<double> offsets(std::move(offset));
     if (const std::size_t tile = winograd_tile(); tile > 0) {
-      winograd = {tile, shape.in_channels, shape.out_channels, reordered.data(), offset};
-      return;
+      winograd = {tile, shape.in_channels, shape.out_channels, weight, scale, offsets, threads};
+    } else if (taps_are_rows()) {
+      const std::size_t row = shape.kernel * shape.in_channels;
+      const SharedBuffer<T> rows = weight.is_known() ? channels_last(weight) : weight;
+      weights = PackedWeights<T, Arch>({shape.kernel, row, shape.out_channels},
+                                       kernels::PanelSource<T>{rows.data(), row, 1, filter, scale},
+                                       offsets, threads);
+    } else {
+      weights = PackedWeights<T, Arch>(
+          {taps, shape.in_channels, shape.out_channels},
+          kernels::PanelSource<T>{weight.data(), 1, taps, filter, scale}, offsets, threads);
     }
-    const std::size_t layout_taps = taps_are_rows() ? shape.kernel : taps;
-    const std::size_t depth = filter / layout_taps;
-    weights = PackedWeights<T, Arch>({layout_taps, depth, shape.out_channels}, reordered.data(),
-                                     depth, 1, filter, std::span<const double>(offset));
   }
 
   /// Results in a row of a Winograd tile, or 0 where the convolution is direct.
@@ -89,6 +89,28 @@ struct Conv2d {
   /// True where a tap is a whole kernel row: with few channels a pixel alone is too short a loop.
   [[nodiscard]] bool taps_are_rows() const noexcept {
     return shape.kernel > 1 && shape.in_channels < 16;
+  }
+
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    visit("weights", self.weights);
+    visit("winograd", self.winograd);
+  }
+
+ private:
+  /// [out, in, taps] -> [out, taps, in].
+  [[nodiscard]] SharedBuffer<T> channels_last(const SharedBuffer<T>& weight) const {
+    const std::size_t taps = shape.kernel * shape.kernel;
+    std::vector<T> reordered(weight.size());
+    for (std::size_t o = 0; o < shape.out_channels; ++o) {
+      const std::size_t filter = o * taps * shape.in_channels;
+      for (std::size_t c = 0; c < shape.in_channels; ++c) {
+        for (std::size_t t = 0; t < taps; ++t) {
+          reordered[filter + t * shape.in_channels + c] = weight[filter + c * taps + t];
+        }
+      }
+    }
+    return reordered;
   }
 };
 

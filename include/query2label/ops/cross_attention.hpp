@@ -2,11 +2,12 @@
 #pragma once
 
 #include <cstddef>
-#include <span>
+#include <utility>
 #include <vector>
 
 #include "query2label/core/context.hpp"
 #include "query2label/core/shape_check.hpp"
+#include "query2label/core/shared_buffer.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/kernels/row_softmax_kernel.hpp"
 #include "query2label/ops/add.hpp"
@@ -50,25 +51,34 @@ struct CrossAttention {
   CrossAttention(const MultiHeadAttentionParameters<T>& p, CrossAttentionForm form_)
       : form(form_),
         heads(p.checked_heads()),
-        query(p.width, p.width, p.weight(0), p.bias(0)),
-        out(p.width, p.width, p.out_proj_weight, p.out_proj_bias) {
+        query(p.width, p.width, p.weight(0), p.bias(0), p.threads),
+        out(p.width, p.width, p.out_proj_weight, p.out_proj_bias, p.threads) {
     const std::size_t width = p.width;
     if (form == CrossAttentionForm::project_memory) {
-      key.emplace_back(width, width, p.weight(1), p.bias(1));
-      value.emplace_back(width, width, p.weight(2), p.bias(2));
+      key.emplace_back(width, width, p.weight(1), p.bias(1), p.threads);
+      value.emplace_back(width, width, p.weight(2), p.bias(2), p.threads);
       return;
     }
     const std::size_t head_width = width / heads;
     for (std::size_t h = 0; h < heads; ++h) {
       const std::size_t row = h * head_width;
-      const std::span<const T> rows_k = p.weight(1).subspan(row * width, head_width * width);
-      const std::span<const T> rows_v = p.weight(2).subspan(row * width, head_width * width);
+      const SharedBuffer<T> rows_k = p.weight(1).part(row * width, head_width * width);
+      const SharedBuffer<T> rows_v = p.weight(2).part(row * width, head_width * width);
       Linear<T, Arch> transposed;
-      transposed.weights = PackedWeights<T, Arch>({1, head_width, width}, rows_k.data(), 0, width,
-                                                  1, std::span<const T>{});
+      transposed.weights = PackedWeights<T, Arch>(
+          {1, head_width, width}, kernels::PanelSource<T>{rows_k.data(), 0, width, 1},
+          SharedBuffer<T>{}, p.threads);
       key.push_back(std::move(transposed));
-      value.emplace_back(width, head_width, rows_v, p.bias(2).subspan(row, head_width));
+      value.emplace_back(width, head_width, rows_v, p.bias(2).part(row, head_width), p.threads);
     }
+  }
+
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    visit("query", self.query);
+    visit("key", self.key);
+    visit("value", self.value);
+    visit("out", self.out);
   }
 
   [[nodiscard]] std::size_t width() const noexcept { return query.out_features(); }

@@ -2,10 +2,11 @@
 #pragma once
 
 #include <cstddef>
-#include <span>
 
 #include "query2label/core/context.hpp"
+#include "query2label/core/parallel_for.hpp"
 #include "query2label/core/shape_check.hpp"
+#include "query2label/core/shared_buffer.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/ops/matmul.hpp"
 #include "query2label/ops/packed_weights.hpp"
@@ -21,17 +22,25 @@ struct Linear {
 
   /// `weight` [out_features, in_features] row-major, `bias` [out_features] or empty.
   /// Throws Error bad_argument when sizes do not fit.
-  Linear(std::size_t in_features, std::size_t out_features, std::span<const T> weight,
-         std::span<const T> bias) {
+  Linear(std::size_t in_features, std::size_t out_features, const SharedBuffer<T>& weight,
+         const SharedBuffer<T>& bias, const Threads& threads = {}) {
     require_equal(weight.size(), out_features * in_features, "Linear: elements of weight");
     if (!bias.empty()) require_equal(bias.size(), out_features, "Linear: elements of bias");
-    weights = PackedWeights<T, Arch>({1, in_features, out_features}, weight.data(), 0, 1,
-                                     in_features, bias);
+    weights = PackedWeights<T, Arch>(
+        {1, in_features, out_features},
+        kernels::PanelSource<T>{
+            .data = weight.data(), .depth_stride = 1, .column_stride = in_features},
+        bias, threads);
   }
 
   [[nodiscard]] std::size_t in_features() const noexcept { return weights.matrix().layout.depth; }
   [[nodiscard]] std::size_t out_features() const noexcept {
     return weights.matrix().layout.columns;
+  }
+
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    visit("weights", self.weights);
   }
 };
 

@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <span>
+#include <utility>
 
 #include "query2label/core/aligned_buffer.hpp"
+#include "query2label/core/parallel_for.hpp"
+#include "query2label/core/shared_buffer.hpp"
 #include "query2label/kernels/panel_matrix.hpp"
 
 namespace q2l::ops {
@@ -18,20 +20,26 @@ class PackedWeights {
 
   PackedWeights() = default;
 
-  /// Packs B, whose element of tap t, depth k, column n is
-  /// `source[t * tap_stride + k * depth_stride + n * column_stride]`. `bias` has `layout.columns`
-  /// elements or none.
-  template <class Source>
-  PackedWeights(const Layout& layout, const Source* source, std::size_t tap_stride,
-                std::size_t depth_stride, std::size_t column_stride, std::span<const Source> bias)
-      : layout_(layout), panels_(layout.size()) {
-    kernels::pack_panels<T, Arch>(layout, source, tap_stride, depth_stride, column_stride,
-                                  panels_.data(), 0, layout.panels());
+  /// Packs B. `bias` has `layout.columns` elements or none. Where the source has no data, the
+  /// buffers are laid out and left to come.
+  template <class Source, class Bias>
+  PackedWeights(const Layout& layout, const kernels::PanelSource<Source>& source,
+                const SharedBuffer<Bias>& bias, const Threads& threads = {})
+      : layout_(layout),
+        panels_(SharedBuffer<T>::to_come(layout.size())),
+        bias_(SharedBuffer<T>::to_come(bias.empty() ? 0 : layout.padded_columns())) {
+    if (source.data == nullptr) return;
+    AlignedBuffer<T> panels(panels_.size());
+    threads.parallel_for(layout.panels(), [&](std::size_t p, std::size_t) {
+      kernels::pack_panels<T, Arch>(layout, source, panels.data(), p, p + 1);
+    });
+    panels_ = std::move(panels);
     if (bias.empty()) return;
-    bias_ = AlignedBuffer<T>(layout.padded_columns());
-    std::fill_n(bias_.data(), bias_.size(), T(0));
-    std::transform(bias.begin(), bias.end(), bias_.data(),
-                   [](Source value) { return static_cast<T>(value); });
+    AlignedBuffer<T> padded(bias_.size());
+    std::fill_n(padded.data(), padded.size(), T(0));
+    std::transform(bias.begin(), bias.end(), padded.data(),
+                   [](Bias value) { return static_cast<T>(value); });
+    bias_ = std::move(padded);
   }
 
   [[nodiscard]] kernels::PanelMatrix<T, Arch> matrix() const noexcept {
@@ -39,14 +47,17 @@ class PackedWeights {
   }
   /// `padded_columns` elements, or null.
   [[nodiscard]] const T* bias() const noexcept { return bias_.data(); }
-  [[nodiscard]] std::size_t bytes() const noexcept {
-    return (panels_.size() + bias_.size()) * sizeof(T);
+
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    visit("panels", self.panels_);
+    visit("bias", self.bias_);
   }
 
  private:
   Layout layout_;
-  AlignedBuffer<T> panels_;
-  AlignedBuffer<T> bias_;
+  SharedBuffer<T> panels_;
+  SharedBuffer<T> bias_;
 };
 
 }  // namespace q2l::ops

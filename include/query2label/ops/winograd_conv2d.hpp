@@ -4,12 +4,13 @@
 #include <algorithm>
 #include <cassert>
 #include <cstddef>
-#include <span>
-#include <vector>
+#include <utility>
 
 #include "query2label/core/aligned_buffer.hpp"
 #include "query2label/core/context.hpp"
+#include "query2label/core/parallel_for.hpp"
 #include "query2label/core/shape_check.hpp"
+#include "query2label/core/shared_buffer.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/kernels/matmul_kernel.hpp"
 #include "query2label/kernels/winograd_kernel.hpp"
@@ -44,26 +45,30 @@ class WinogradConv2d {
  public:
   WinogradConv2d() = default;
 
-  /// `kernel` [out, 9, in] row-major, `bias` [out]; `tile` is 2 or 4. Transformed in double and
-  /// rounded once.
+  /// `kernel` [out, in, 3, 3] row-major, each filter times its `scale` [out] if there is one,
+  /// `bias` [out]; `tile` is 2 or 4. Transformed in double and rounded once.
   WinogradConv2d(std::size_t tile, std::size_t in_channels, std::size_t out_channels,
-                 const double* kernel, std::span<const double> bias)
+                 const SharedBuffer<T>& kernel, const double* scale,
+                 const SharedBuffer<double>& bias, const Threads& threads = {})
       : tile_(tile), columns_(out_channels), zeros_(in_channels) {
     assert(tile == 2 || tile == 4);
     // Whole vectors of columns: no product or transform has a remainder to treat.
     const std::size_t padded =
         kernels::PanelLayout<T, Arch>{1, in_channels, out_channels}.padded_columns();
     layout_ = {1, in_channels, padded};
-    bias_ = AlignedBuffer<T>(padded);
-    std::fill_n(bias_.data(), padded, T(0));
-    std::transform(bias.begin(), bias.end(), bias_.data(),
-                   [](double value) { return static_cast<T>(value); });
+    bias_ = SharedBuffer<T>::to_come(padded);
+    panels_ = SharedBuffer<T>::to_come(positions() * layout_.size());
     std::fill_n(zeros_.data(), in_channels, T(0));
-    panels_ = AlignedBuffer<T>(positions() * layout_.size());
+    if (!kernel.is_known()) return;
+    AlignedBuffer<T> padded_bias(padded);
+    std::fill_n(padded_bias.data(), padded, T(0));
+    std::transform(bias.begin(), bias.end(), padded_bias.data(),
+                   [](double value) { return static_cast<T>(value); });
+    bias_ = std::move(padded_bias);
     if (tile == 2) {
-      pack(kernels::WinogradPoints<2>::weight, kernel);
+      pack(kernels::WinogradPoints<2>::weight, kernel.data(), scale, threads);
     } else {
-      pack(kernels::WinogradPoints<4>::weight, kernel);
+      pack(kernels::WinogradPoints<4>::weight, kernel.data(), scale, threads);
     }
   }
 
@@ -78,35 +83,60 @@ class WinogradConv2d {
   [[nodiscard]] const T* bias() const noexcept { return bias_.data(); }
   [[nodiscard]] const T* zeros() const noexcept { return zeros_.data(); }
 
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    visit("panels", self.panels_);
+    visit("bias", self.bias_);
+  }
+
  private:
-  /// The two-dimensional transform weight w weight^T, position by position.
+  /// The two-dimensional transform weight w weight^T of every filter, a block of channels at a
+  /// time.
   template <class Matrix1d>
-  void pack(const Matrix1d& weight, const double* kernel) {
+  void pack(const Matrix1d& weight, const T* kernel, const double* scale, const Threads& threads) {
+    constexpr std::size_t block = 16;
+    constexpr std::size_t taps = 9;
     const std::size_t depth = layout_.depth;
-    std::vector<double> transformed(depth * layout_.columns, 0.0);
-    for (std::size_t p = 0; p < positions(); ++p) {
-      const auto& rows = weight[p / weight.size()];
-      const auto& columns = weight[p % weight.size()];
-      for (std::size_t o = 0; o < columns_; ++o) {
-        double* const out = transformed.data() + o * depth;
-        std::fill_n(out, depth, 0.0);
-        for (std::size_t t = 0; t < 9; ++t) {
-          const double factor = rows[t / 3] * columns[t % 3];
-          if (factor == 0.0) continue;
-          const double* const in = kernel + (o * 9 + t) * depth;
-          for (std::size_t c = 0; c < depth; ++c) out[c] += factor * in[c];
+    AlignedBuffer<T> panels(panels_.size());
+    threads.parallel_for(layout_.panels(), [&](std::size_t panel, std::size_t) {
+      constexpr std::size_t lanes = kernels::MatmulTile<T, Arch>::lanes;
+      const std::size_t begin = layout_.first_vector(panel) * lanes;
+      const std::size_t width = layout_.first_vector(panel + 1) * lanes - begin;
+      for (std::size_t task = 0; task < (depth + block - 1) / block * width; ++task) {
+        const std::size_t n = task % width;
+        const std::size_t c = task / width * block;
+        const std::size_t channels = std::min(block, depth - c);
+        double filters[taps][block] = {};  // zero in the columns that pad the last vector
+        if (const std::size_t o = begin + n; o < columns_) {
+          for (std::size_t i = 0; i < channels; ++i) {
+            for (std::size_t t = 0; t < taps; ++t) {
+              filters[t][i] = (scale != nullptr ? scale[o] : 1.0) *
+                              static_cast<double>(kernel[(o * depth + c + i) * taps + t]);
+            }
+          }
+        }
+        for (std::size_t p = 0; p < positions(); ++p) {
+          const auto& rows = weight[p / weight.size()];
+          const auto& columns = weight[p % weight.size()];
+          double sums[block] = {};
+          for (std::size_t t = 0; t < taps; ++t) {
+            const double factor = rows[t / 3] * columns[t % 3];
+            if (factor == 0.0) continue;
+            for (std::size_t i = 0; i < block; ++i) sums[i] += factor * filters[t][i];
+          }
+          T* const out = panels.data() + p * layout_.size() + begin * depth + c * width + n;
+          for (std::size_t i = 0; i < channels; ++i) out[i * width] = static_cast<T>(sums[i]);
         }
       }
-      kernels::pack_panels<T, Arch>(layout_, transformed.data(), 0, 1, depth,
-                                    panels_.data() + p * layout_.size(), 0, layout_.panels());
-    }
+    });
+    panels_ = std::move(panels);
   }
 
   std::size_t tile_ = 0;
   std::size_t columns_ = 0;
   kernels::PanelLayout<T, Arch> layout_;  ///< of one position
-  AlignedBuffer<T> panels_;
-  AlignedBuffer<T> bias_;
+  SharedBuffer<T> panels_;
+  SharedBuffer<T> bias_;
   AlignedBuffer<T> zeros_;  ///< a pixel of the zero border
 };
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string_view>
+#include <type_traits>
 
 namespace q2l {
 
@@ -44,6 +45,13 @@ constexpr std::string_view to_string(Dtype dtype) noexcept {
 /// Bytes of one element.
 constexpr std::size_t size_of(Dtype dtype) noexcept {
   return detail::dtype_rows[static_cast<std::size_t>(dtype)].bytes;
+}
+
+/// The type whose elements are Ts.
+template <class T>
+constexpr Dtype dtype_of() noexcept {
+  static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>);
+  return std::is_same_v<T, float> ? Dtype::f32 : Dtype::f64;
 }
 
 /// The type of that exact name, or nothing.

@@ -10,7 +10,6 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -29,6 +28,7 @@
 #include "query2label/model/query2label_model.hpp"
 #include "query2label/model/self_test.hpp"
 #include "query2label/model/session.hpp"
+#include "query2label/weights/packed_buffers.hpp"
 
 namespace q2l {
 
@@ -41,9 +41,9 @@ struct TaggerOptions {
   std::size_t threads = 0;               ///< 0: all of the machine's
   TaskRunner* runner = nullptr;          ///< the host's threads; null: a pool of our own
   std::optional<Precision> precision = {};  ///< nothing: the file's; int8 needs a calibrated file
-  bool self_test = false;                   ///< run the test that the model file carries
+  bool self_test = false;  ///< run the test that the model file carries; check a packed file's sum
   Limits limits = {};
-  WeightOptions weights = {};  ///< how the weight file is read
+  WeightOptions weights = {};  ///< how the weight file is read; with the threads named above
 };
 
 /// A label that applies to a picture.
@@ -69,20 +69,18 @@ class Tagger {
   /// model is never partly loaded.
   [[nodiscard]] static Tagger load(const std::filesystem::path& path,
                                    const TaggerOptions& options = {}) {
-    ModelFile file = open_model_file(path, options.config_path, options.limits, options.weights,
+    Runner runner(options);
+    WeightOptions weight_options = options.weights;
+    weight_options.threads = runner.workers;
+    weight_options.runner = runner.runner;
+    ModelFile file = open_model_file(path, options.config_path, options.limits, weight_options,
                                      options.precision);
     Tagger tagger;
-    tagger.state_ = std::make_unique<State>(make_model(file), options);
+    tagger.state_ = std::make_unique<State>(std::move(runner), make_model(file), options);
     State& state = *tagger.state_;
     state.set_labels(file, options);
     state.set_thresholds(file, options);
-    if (options.self_test && file.self_test) {
-      try {
-        run_self_test(state.model, *file.self_test, *state.runner, state.workers);
-      } catch (const Error& error) {
-        throw error.in_file(file.path);
-      }
-    }
+    if (options.self_test) state.test(file);
     return tagger;
   }
 
@@ -149,16 +147,32 @@ class Tagger {
  private:
   using Model = Query2Label<>;
 
-  struct State {
-    State(Model&& model_, const TaggerOptions& options)
-        : model(std::move(model_)),
-          workers(options.threads != 0 ? options.threads
-                                       : std::max(1u, std::thread::hardware_concurrency())),
-          runner(options.runner),
-          best(options.best) {
+  /// The threads that the options name.
+  struct Runner {
+    explicit Runner(const TaggerOptions& options)
+        : workers(options.threads != 0 ? options.threads : machine_threads()),
+          runner(options.runner) {
       if (runner == nullptr) {
         pool = std::make_unique<ThreadPool>(workers);
         runner = pool.get();
+      }
+    }
+
+    std::size_t workers;
+    std::unique_ptr<ThreadPool> pool;
+    TaskRunner* runner;
+  };
+
+  struct State : Runner {
+    State(Runner&& runner_, Model&& model_, const TaggerOptions& options)
+        : Runner(std::move(runner_)), model(std::move(model_)), best(options.best) {}
+
+    void test(const ModelFile& file) const {
+      try {
+        if (file.weights.packed()) verify_buffers(file.weights);
+        if (file.self_test) run_self_test(model, *file.self_test, *runner, workers);
+      } catch (const Error& error) {
+        throw error.in_file(file.path);
       }
     }
 
@@ -185,9 +199,6 @@ class Tagger {
     }
 
     Model model;
-    std::size_t workers;
-    std::unique_ptr<ThreadPool> pool;
-    TaskRunner* runner;
     LabelSet labels;
     std::vector<float> thresholds = {};
     std::optional<std::size_t> best;

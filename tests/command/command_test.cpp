@@ -285,6 +285,18 @@ TEST_CASE("A converted checkpoint says everything itself and gives the same scor
   CHECK(a.status == 0);
   CHECK(lines_in(a.out) == 6);
   CHECK(a.out == run(from_checkpoint).out);
+
+  const std::string packed = folder / "packed.safetensors";
+  REQUIRE(run({"convert", "--packed", converted, packed}).status == 0);
+  const Result packed_info = run({"info", packed});
+  CHECK(packed_info.out.find("packed for") != std::string::npos);
+  CHECK(packed_info.out.find("3: cat, dog, hot dog\n") != std::string::npos);
+  CHECK(packed_info.out.find("passed") != std::string::npos);
+  from_converted[2] = packed;
+  CHECK(run(from_converted).out == a.out);
+  const Result again = run({"convert", packed, folder / "again.safetensors"});
+  CHECK(again.status == 3);
+  CHECK(again.err.find("convert the plain one") != std::string::npos);
 }
 
 TEST_CASE("A model converted to a narrow precision is smaller, says so and gives similar scores",

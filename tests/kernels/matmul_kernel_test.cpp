@@ -28,8 +28,9 @@ class Packed {
   /// From the first `depth` columns and `columns` rows of `weight` [out, in].
   Packed(Matrix<const T> weight, std::size_t depth, std::size_t columns)
       : layout_{1, depth, columns}, storage_(1, layout_.size(), 3, 1) {
-    q2l::kernels::pack_panels<T, DefaultArch>(layout_, weight.data, 0, 1, weight.stride,
-                                              storage_.view().data, 0, layout_.panels());
+    q2l::kernels::pack_panels<T, DefaultArch>(
+        layout_, q2l::kernels::PanelSource<T>{weight.data, 0, 1, weight.stride},
+        storage_.view().data, 0, layout_.panels());
   }
   [[nodiscard]] q2l::kernels::PanelMatrix<T, DefaultArch> matrix() const {
     return {layout_, storage_.view().data};

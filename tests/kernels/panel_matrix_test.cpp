@@ -55,10 +55,10 @@ TEMPLATE_TEST_CASE("Packing puts every element into its panel once and pads with
         std::iota(source.begin(), source.end(), 1);
         PoisonedMatrix<T> target(1, layout.size());
         const std::size_t half = layout.panels() / 2;  // threads share the work by panels
-        q2l::kernels::pack_panels<T, DefaultArch>(layout, source.data(), depth * columns, columns,
-                                                  1, target.view().data, half, layout.panels());
-        q2l::kernels::pack_panels<T, DefaultArch>(layout, source.data(), depth * columns, columns,
-                                                  1, target.view().data, 0, half);
+        const q2l::kernels::PanelSource<int> rows{source.data(), depth * columns, columns, 1};
+        q2l::kernels::pack_panels<T, DefaultArch>(layout, rows, target.view().data, half,
+                                                  layout.panels());
+        q2l::kernels::pack_panels<T, DefaultArch>(layout, rows, target.view().data, 0, half);
         REQUIRE(target.is_intact());
 
         std::vector<T> elements = target.values();  // none is NaN: all of it was written
@@ -93,8 +93,8 @@ TEST_CASE("Packing follows any strides of the source, also those of a transposed
   const std::vector<float> source = {1, 4, 2, 5, 3, 6};  // [3, 2] holding the transpose
   const Layout<float> layout{1, 2, 3};
   std::vector<float> packed(layout.size());
-  q2l::kernels::pack_panels<float, DefaultArch>(layout, source.data(), 0, 1, 2, packed.data(), 0,
-                                                1);
+  q2l::kernels::pack_panels<float, DefaultArch>(
+      layout, q2l::kernels::PanelSource<float>{source.data(), 0, 1, 2}, packed.data(), 0, 1);
   CHECK(std::vector<float>(packed.begin(), packed.begin() + 3) == std::vector<float>{1, 2, 3});
   const auto second = packed.begin() + Tile<float>::lanes;
   CHECK(std::vector<float>(second, second + 3) == std::vector<float>{4, 5, 6});

@@ -6,14 +6,19 @@
 #include <cmath>
 #include <cstdint>
 #include <fstream>
+#include <map>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "query2label/core/counter_random.hpp"
 #include "query2label/core/thread_pool.hpp"
 #include "query2label/model/model_file.hpp"
 #include "query2label/model/session.hpp"
+#include "query2label/weights/packed_buffers.hpp"
 #include "support/error_of.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace {
 
@@ -55,6 +60,26 @@ std::vector<float> logits_of(const Model& model, const std::vector<float>& pixel
   auto result = session.query(session.encode({pixels.data(), batch, height, width, 3}), options);
   if (maps) *maps = std::move(result.maps);
   return result.logits;
+}
+
+/// Writes `model`, loaded from `file`, as a packed file.
+void write_packed(const std::string& path, const q2l::ModelFile& file, const Model& model) {
+  std::map<std::string, q2l::WeightMap::Shape> shapes;
+  for (const std::string& name : file.weights.names()) shapes[name] = file.weights.shape(name);
+  q2l::write_packed_file<float, q2l::simd::DefaultArch>(path, model, shapes,
+                                                        {{"config", file.document.dump()}});
+}
+
+/// Writes the safetensors file `from` to `to` after `change(tensors, metadata)`.
+template <class Change>
+void rewrite(const std::string& from, const std::string& to, Change&& change) {
+  const q2l::MappedFile file(from);
+  q2l::Safetensors content = q2l::parse_safetensors(file.bytes());
+  std::vector<q2l::TensorBytes> tensors;
+  for (const q2l::TensorEntry& t : content.tensors)
+    tensors.push_back({t.name, t.dtype, t.shape, t.storage});
+  change(tensors, content.metadata);
+  q2l::write_safetensors(to, tensors, content.metadata);
 }
 
 constexpr std::array families{"resnet_basic", "resnet_bottleneck", "tresnet", "tresnet_v2", "swin",
@@ -198,4 +223,144 @@ TEST_CASE("After the first call of a size a session allocates no more scratch", 
   static_cast<void>(session.query(session.encode({pixels.data(), 1, side, side, 3})));
   static_cast<void>(session.query(session.encode({pixels.data(), 2, side, side, 3})));
   CHECK(session.workspace_bytes() == bytes);
+}
+
+TEST_CASE("A packed file gives the bits of the plain one, mapped or read", "[model][packed]") {
+  const std::string family = GENERATE(from_range(families.begin(), families.end()));
+  CAPTURE(family);
+  const q2l::test::TemporaryFolder folder;
+  q2l::ModelFile file = q2l::open_model_file(data + family + ".pkl");
+  const Model model = Model::load(file.weights, file.config);
+  const std::string packed = folder / "packed";
+  write_packed(packed, file, model);
+  const std::size_t side = model.config().image_size;
+  const std::vector<float> pixels = pictures(1, side, side, 77);
+  std::vector<float> maps;
+  const std::vector<float> logits = logits_of(model, pixels, 1, side, side, 2, &maps);
+  for (const q2l::FileAccess access : {q2l::FileAccess::map, q2l::FileAccess::read}) {
+    std::optional<q2l::ModelFile> opened = q2l::open_model_file(packed, "", {}, {.access = access});
+    CHECK(opened->weights.format() == q2l::WeightFormat::packed);
+    q2l::verify_buffers(opened->weights);
+    const std::string checksum = opened->weights.metadata().at("crc32");
+    const Model mapped = Model::load(opened->weights, opened->config);
+    opened.reset();  // the model keeps its file open
+    CHECK(q2l::BufferList(mapped).checksum() == checksum);
+    std::vector<float> mapped_maps;
+    CHECK(logits_of(mapped, pixels, 1, side, side, 2, &mapped_maps) == logits);
+    CHECK(mapped_maps == maps);
+  }
+}
+
+TEST_CASE("Buffers have the same bits for any number of threads that pack", "[model][packed]") {
+  const std::string family = GENERATE(from_range(families.begin(), families.end()));
+  CAPTURE(family);
+  std::vector<std::string> checksums;
+  for (const std::size_t threads : {1u, 2u, 3u}) {
+    q2l::ModelFile file =
+        q2l::open_model_file(data + family + ".pkl", "", {}, {.threads = threads});
+    checksums.push_back(q2l::BufferList(Model::load(file.weights, file.config)).checksum());
+  }
+  CHECK(checksums[1] == checksums[0]);
+  CHECK(checksums[2] == checksums[0]);
+}
+
+TEST_CASE("A packed file that is foreign or damaged is refused", "[model][packed]") {
+  const q2l::test::TemporaryFolder folder;
+  const std::string packed = folder / "packed", damaged = folder / "damaged";
+  q2l::ModelFile file = q2l::open_model_file(data + "resnet_basic.pkl");
+  write_packed(packed, file, Model::load(file.weights, file.config));
+  using Tensors = std::vector<q2l::TensorBytes>;
+  using Metadata = std::map<std::string, std::string>;
+  const auto error_after = [&](auto&& change) {
+    rewrite(packed, damaged, change);
+    return q2l::test::error_of([&] { (void)load_model(damaged); });
+  };
+  const std::string own = q2l::PackedLayout::of<float, q2l::simd::DefaultArch>().describe();
+
+  for (auto change : std::array<void (*)(q2l::PackedLayout&), 3>{
+           [](q2l::PackedLayout& layout) { ++layout.version; },
+           [](q2l::PackedLayout& layout) { layout.lanes *= 2; },
+           [](q2l::PackedLayout& layout) { ++layout.tile_vectors; }}) {
+    const q2l::Error foreign = error_after([&](Tensors&, Metadata& metadata) {
+      q2l::PackedLayout layout = q2l::PackedLayout::of<float, q2l::simd::DefaultArch>();
+      change(layout);
+      metadata["packed"] = q2l::packed_layout_text(layout);
+    });
+    CHECK(foreign.code() == ErrorCode::unsupported);
+    CHECK(foreign.place().expected == own);
+    CHECK(foreign.detail().find("convert the plain model file again") != std::string::npos);
+  }
+
+  const q2l::Error missing = error_after([](Tensors& t, Metadata&) { t.erase(t.begin() + 3); });
+  CHECK(missing.code() == ErrorCode::missing_tensor);
+  CHECK(missing.place().subject.starts_with("backbone.blocks.0.convolutions."));
+  CHECK(error_after([](Tensors& t, Metadata&) {
+          t.push_back({"more", q2l::Dtype::f32, {16}, t[0].bytes.first(64)});
+        }).code() == ErrorCode::unexpected_tensor);
+  CHECK(error_after([](Tensors& t, Metadata&) { t[0].dtype = q2l::Dtype::i32; }).code() ==
+        ErrorCode::bad_dtype);
+  const q2l::Error cut = error_after([](Tensors& t, Metadata&) {
+    t[0].shape[0] -= 16;
+    t[0].bytes = t[0].bytes.first(t[0].bytes.size() - 64);
+  });
+  CHECK(cut.code() == ErrorCode::size_mismatch);
+  CHECK(cut.place().subject == "backbone.stem.weights.panels");
+  CHECK(error_after([](Tensors& t, Metadata&) {
+          t.insert(t.begin(), {"shift", q2l::Dtype::f32, {1}, t[0].bytes.first(4)});
+        }).code() == ErrorCode::bad_offset);
+
+  for (const char* text : {"", "[]", "{}", R"({"version":1})", R"({"version":-1})"}) {
+    CAPTURE(text);
+    const ErrorCode code =
+        error_after([&](Tensors&, Metadata& metadata) { metadata["packed"] = text; }).code();
+    CHECK((code == ErrorCode::bad_header || code == ErrorCode::bad_json));
+  }
+  for (const auto& [text, code] : std::vector<std::pair<std::string, ErrorCode>>{
+           {"", ErrorCode::bad_json},
+           {"{}", ErrorCode::missing_tensor},
+           {R"({"a":1})", ErrorCode::bad_header},
+           {R"({"a":[-1]})", ErrorCode::bad_header},
+           {R"({"":[1]})", ErrorCode::bad_header},
+           {R"({"a":[1099511627776]})", ErrorCode::limit_exceeded},
+           {R"({"a":[4294967296,4294967296,4294967296]})", ErrorCode::bad_shape}}) {
+    CAPTURE(text);
+    CHECK(error_after([&](Tensors&, Metadata& metadata) { metadata["tensors"] = text; }).code() ==
+          code);
+  }
+
+  const std::string content = q2l::test::content_of(packed);
+  for (const std::size_t length : {content.size() - 1, content.size() / 2, std::size_t{100}}) {
+    folder.write("damaged", content.substr(0, length));
+    const ErrorCode code = q2l::test::error_of([&] { (void)load_model(damaged); }).code();
+    CHECK((code == ErrorCode::truncated || code == ErrorCode::bad_header));
+  }
+}
+
+TEST_CASE("Damaged numbers of a packed file are found on request and do no harm",
+          "[model][packed]") {
+  const q2l::test::TemporaryFolder folder;
+  const std::string packed = folder / "packed", damaged = folder / "damaged";
+  q2l::ModelFile file = q2l::open_model_file(data + "resnet_basic.pkl");
+  write_packed(packed, file, Model::load(file.weights, file.config));
+  std::string content = q2l::test::content_of(packed);
+  content.back() ^= 1;
+  folder.write("damaged", content);
+  const q2l::ModelFile flipped = q2l::open_model_file(damaged);
+  CHECK(q2l::test::error_of([&] { q2l::verify_buffers(flipped.weights); }).code() ==
+        ErrorCode::checksum_mismatch);
+
+  rewrite(packed, damaged, [](auto& tensors, auto& metadata) {
+    static const std::vector<std::byte> ones(std::size_t{1} << 22, std::byte{0xff});
+    for (q2l::TensorBytes& tensor : tensors) {
+      REQUIRE(tensor.bytes.size() <= ones.size());
+      tensor.bytes = std::span(ones).first(tensor.bytes.size());
+    }
+    metadata.erase("crc32");
+  });
+  q2l::ModelFile nothing_but_nan = q2l::open_model_file(damaged);
+  CHECK(q2l::test::error_of([&] { q2l::verify_buffers(nothing_but_nan.weights); }).code() ==
+        ErrorCode::missing_entry);
+  const Model model = Model::load(nothing_but_nan.weights, nothing_but_nan.config);
+  const std::size_t side = model.config().image_size;
+  CHECK(std::isnan(logits_of(model, pictures(1, side, side, 1), 1, side, side, 2).front()));
 }

@@ -66,10 +66,10 @@ TEST_CASE("Narrow linear layers of odd sizes multiply what they were given, roun
           const std::vector<float> weight = fill("weight", in * out, 0.0, 1.0, in + out);
           const std::vector<float> bias = fill("bias", out, 0.0, 1.0, out);
           const std::vector<float> values = inputs(rows * in, rows);
-          const q2l::ops::Linear<float, DefaultArch> layer{in, out, weight, bias,
-                                                           settings(precision)};
+          const q2l::ops::Linear<float, DefaultArch> layer{in,   out, weight,
+                                                           bias, {},  settings(precision)};
           const q2l::ops::Linear<double, DefaultArch> reference{
-              in, out, values_of<double>(weight), values_of<double>(bias), settings(precision)};
+              in, out, values_of<double>(weight), values_of<double>(bias), {}, settings(precision)};
           REQUIRE(layer.weights.precision() == precision);
           const PoisonedMatrix<float> x(rows, in, values);
           const PoisonedMatrix<double> wide_x(rows, in, values);
@@ -99,7 +99,7 @@ TEST_CASE("A narrow layer adds a residual, its own output too, and activates", "
   const std::vector<float> residual_values = fill("residual", 13 * 35, 0.0, 5.0, 3);
   const PoisonedMatrix<float> x(13, 64, inputs(13 * 64, 4));
   for (const Precision precision : {Precision::bf16, Precision::int8}) {
-    const q2l::ops::Linear<float, DefaultArch> layer{64, 35, weight, bias, settings(precision)};
+    const q2l::ops::Linear<float, DefaultArch> layer{64, 35, weight, bias, {}, settings(precision)};
     PoisonedMatrix<float> plain(13, 35), out(13, 35), in_place(13, 35, residual_values);
     const PoisonedMatrix<float> residual(13, 35, residual_values);
     run_planned([&](const Context& context) {
@@ -132,10 +132,10 @@ TEST_CASE("Narrow convolutions take zeros at their border and a norm as the colu
         norm.shift.push_back(static_cast<double>(o) - 3);
       }
       const std::vector<float> values = inputs(2 * 9 * 7 * shape.in_channels, 2);
-      const q2l::ops::Conv2d<float, DefaultArch> layer(shape, weight, {}, norm,
+      const q2l::ops::Conv2d<float, DefaultArch> layer(shape, weight, {}, norm, {},
                                                        settings(precision));
       const q2l::ops::Conv2d<double, DefaultArch> reference(shape, values_of<double>(weight), {},
-                                                            norm, settings(precision));
+                                                            norm, {}, settings(precision));
       const std::size_t height = shape.output(9), width = shape.output(7);
       const PoisonedMatrix<float> in(2 * 9 * 7, shape.in_channels, values);
       const PoisonedMatrix<double> wide_in(2 * 9 * 7, shape.in_channels, values);
@@ -165,7 +165,8 @@ TEST_CASE("Narrow layers give the same bits on any number of threads and for any
   const std::vector<float> values = inputs(90 * 1028, 2);
   const PoisonedMatrix<float> x(90, 1028, values);
   for (const Precision precision : {Precision::bf16, Precision::int8}) {
-    const q2l::ops::Linear<float, DefaultArch> layer{1028, 150, weight, {}, settings(precision)};
+    const q2l::ops::Linear<float, DefaultArch> layer{1028, 150, weight,
+                                                     {},   {},  settings(precision)};
     const std::vector<float> all =
         same_bits_on_any_workers<float>(90, 150, [&](const Context& context, Matrix<float> out) {
           q2l::ops::linear<float, DefaultArch>(context, layer, x.view(), out);
@@ -191,7 +192,7 @@ TEST_CASE("int8 sums of the largest depth and operands do not overflow", "[ops]"
   const std::vector<float> weight(depth, 1.0f);
   const std::vector<float> in(depth, 255.0f);
   const q2l::ops::Linear<float, DefaultArch> layer{
-      depth, 1, weight, {}, {"", Precision::int8, Quantization{1.0f, 0}}};
+      depth, 1, weight, {}, {}, {"", Precision::int8, Quantization{1.0f, 0}}};
   float out = 0;
   run_planned([&](const Context& context) {
     q2l::ops::linear<float, DefaultArch>(context, layer, {in.data(), 1, depth}, {&out, 1, 1});

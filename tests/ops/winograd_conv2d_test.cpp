@@ -37,16 +37,8 @@ struct Example {
 
   template <class T>
   [[nodiscard]] WinogradConv2d<T> layer() const {
-    std::vector<T> kernel(weight.size());  // [out, 9, in]
-    for (std::size_t o = 0; o < out_channels; ++o) {
-      for (std::size_t c = 0; c < in_channels; ++c) {
-        for (std::size_t t = 0; t < 9; ++t) {
-          kernel[(o * 9 + t) * in_channels + c] =
-              static_cast<T>(weight[(o * in_channels + c) * 9 + t]);
-        }
-      }
-    }
-    return {tile, in_channels, out_channels, kernel.data(), {}, values_of<double>(bias)};
+    return {
+        tile, in_channels, out_channels, values_of<T>(weight), nullptr, values_of<double>(bias)};
   }
 
   /// What the transforms and the products of a tile may round, for every result: the bound stated

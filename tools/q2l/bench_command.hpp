@@ -84,6 +84,10 @@ class TimedBackbone {
     timed.backbone_ = AnyBackbone<T, Arch>::load(weights, shape);
     return timed;
   }
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    self.backbone_.visit_buffers(self.backbone_, visit);
+  }
   [[nodiscard]] std::size_t channels() const noexcept { return backbone_.channels(); }
   [[nodiscard]] std::size_t stride() const noexcept { return backbone_.stride(); }
   void forward(const Context& context, FeatureMap<const T> image, FeatureMap<T> features) const {
@@ -100,9 +104,10 @@ using TimedModel = Query2Label<float, simd::DefaultArch, TimedBackbone>;
 
 /// A model without a weight file: `path` is a JSON description of one (`config`, `seed`, and
 /// `tensors` as [name, shape, offset, scale]), whose weights are made up as it says.
-inline TimedModel load_described_model(const std::string& path, Precision precision) {
+inline TimedModel load_described_model(const std::string& path, Precision precision,
+                                       const WeightOptions& weight_options) {
   const nlohmann::json description = q2l::detail::read_config_file(path, {});
-  WeightMap weights;
+  WeightMap weights(weight_options);
   try {
     const auto seed = description.at("seed").get<std::uint64_t>();
     for (const nlohmann::json& tensor : description.at("tensors")) {
@@ -122,10 +127,13 @@ inline TimedModel load_described_model(const std::string& path, Precision precis
   }
 }
 
-inline TimedModel load_timed_model(const ModelOptions& options) {
+inline TimedModel load_timed_model(const ModelOptions& options,
+                                   const WeightOptions& weight_options) {
   if (std::filesystem::path(options.model).extension() == ".json")
-    return load_described_model(options.model, options.precision.value_or(Precision::f32));
-  ModelFile file = open_model_file(options.model, options.config, {}, {}, options.precision);
+    return load_described_model(options.model, options.precision.value_or(Precision::f32),
+                                weight_options);
+  ModelFile file =
+      open_model_file(options.model, options.config, {}, weight_options, options.precision);
   return TimedModel::load(file.weights, file.config);
 }
 
@@ -133,15 +141,16 @@ inline TimedModel load_timed_model(const ModelOptions& options) {
 
 /// Times a model per stage and prints a table.
 inline void run_bench(const BenchOptions& options) {
+  ThreadPool pool(options.threads);
   const detail::BenchClock::time_point load_start = detail::BenchClock::now();
-  const detail::TimedModel model = detail::load_timed_model(options.model);
+  const detail::TimedModel model =
+      detail::load_timed_model(options.model, {.threads = options.threads, .runner = &pool});
   const double load_seconds = detail::seconds_since(load_start);
   const std::size_t side = model.config().image_size;
   const std::vector<float> values =
       counter_random("input", options.batch * side * side * 3, 0.0, 1.0, 1);
   const FeatureMap<const float> images{values.data(), options.batch, side, side, 3};
 
-  ThreadPool pool(options.threads);
   Session session(model, pool, options.threads);
   const auto run = [&] {
     StageTimes times;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <list>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,6 +21,7 @@
 #include "query2label/model/model_file.hpp"
 #include "query2label/model/self_test.hpp"
 #include "query2label/tagger.hpp"
+#include "query2label/weights/packed_buffers.hpp"
 #include "query2label/weights/safetensors_writer.hpp"
 
 namespace q2l::command {
@@ -100,7 +102,8 @@ inline TensorBytes bytes_of(const TensorEntry& entry, std::list<std::vector<floa
 
 /// Writes the model as one safetensors file that needs nothing beside it: configuration, labels,
 /// thresholds, and an input with the model's answer. Elements keep their type unless a precision is
-/// asked for. The model is loaded first, so that a damaged one is never written on.
+/// asked for, or are packed for this program's instruction set. The model is loaded first, so that
+/// a damaged one is never written on.
 inline void run_convert(const ConvertOptions& options) {
   const auto from = identity_of(options.model.model);
   if (from && from == identity_of(options.output))
@@ -109,6 +112,9 @@ inline void run_convert(const ConvertOptions& options) {
                                                            .labels_path = options.model.labels,
                                                            .self_test = true});
   const ModelFile file = open_model_file(options.model.model, options.model.config);
+  if (file.weights.packed())
+    throw Error(ErrorCode::unsupported, "a packed file cannot be converted; convert the plain one",
+                {.path = options.model.model});
   const bool keeps = !options.precision || *options.precision == file.weights.precision().all();
   if (!keeps && file.weights.precision().all() != Precision::f32)
     throw Failure(ExitCode::usage, options.model.model + ": is " +
@@ -123,17 +129,26 @@ inline void run_convert(const ConvertOptions& options) {
 
   PrecisionConversion conversion(options);
   PrecisionPlan plan = file.weights.precision();
+  std::optional<Query2Label<>> narrow;
   if (keeps) {
     metadata["self_test"] = detail::make_self_test(tagger.model(), nullptr);
   } else {
     plan = conversion.plan();
-    ModelFile narrow = open_model_file(options.model.model, options.model.config);
-    narrow.weights.set_precision(plan);
-    const auto model = Query2Label<>::load(narrow.weights, narrow.config);
-    metadata["self_test"] = detail::make_self_test(tagger.model(), &model);
+    ModelFile again = open_model_file(options.model.model, options.model.config);
+    again.weights.set_precision(plan);
+    narrow = Query2Label<>::load(again.weights, again.config);
+    metadata["self_test"] = detail::make_self_test(tagger.model(), &*narrow);
   }
   if (plan.all() != Precision::f32) metadata["precision"] = to_json(plan).dump();
 
+  if (options.packed) {
+    std::map<std::string, WeightMap::Shape> shapes;
+    for (const std::string& name : file.weights.names())
+      if (!detail::is_derived(name) && !name.ends_with("weight_scale"))
+        shapes.emplace(name, file.weights.shape(name));
+    return write_packed_file<float, simd::DefaultArch>(
+        options.output, narrow ? *narrow : tagger.model(), shapes, std::move(metadata));
+  }
   std::list<std::vector<float>> made;
   std::list<std::vector<std::byte>> narrowed;
   std::vector<TensorBytes> tensors;

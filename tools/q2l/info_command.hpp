@@ -66,6 +66,8 @@ constexpr std::string_view format_name(WeightFormat format) {
   switch (format) {
     case WeightFormat::safetensors:
       return "safetensors";
+    case WeightFormat::packed:
+      return "packed safetensors";
     case WeightFormat::torch_zip:
       return "PyTorch checkpoint";
     case WeightFormat::torch_legacy:
@@ -100,20 +102,25 @@ inline std::size_t resident_bytes() {
 
 /// What of a model file is to be printed, so that the file need not stay open.
 struct FileSummary {
-  std::string format, note, stored;
+  std::string format, note, stored, packed_for;
   std::uint64_t elements = 0;
   bool has_self_test = false;
 };
 
 inline FileSummary summarize(const ModelOptions& options) {
   const ModelFile file = open_model_file(options.model, options.config);
-  FileSummary summary{std::string(format_name(file.weights.format())), file.weights.note(), "", 0,
+  FileSummary summary{std::string(format_name(file.weights.format())),
+                      file.weights.note(),
+                      "",
+                      file.weights.packed() ? file.weights.packed()->describe() : "",
+                      0,
                       file.self_test.has_value()};
   std::map<std::string_view, std::size_t> types;
   for (const std::string& name : file.weights.names()) {
     summary.elements += file.weights.entry(name).element_count();
-    ++types[to_string(file.weights.dtype(name))];
+    if (!file.weights.packed()) ++types[to_string(file.weights.dtype(name))];
   }
+  for (const TensorEntry& buffer : file.weights.buffers()) ++types[to_string(buffer.dtype)];
   for (const auto& [type, count] : types) {
     if (!summary.stored.empty()) summary.stored += ", ";
     summary.stored += std::string(type) + " (" + std::to_string(count) + " tensors)";
@@ -154,6 +161,7 @@ inline void run_info(const ModelOptions& options, bool measure) {
   print("decoder", detail::layers(shape.decoder_layers) + detail::self_attention(shape));
   print("parameters", detail::rounded(file.elements));
   print("stored as", file.stored);
+  if (!file.packed_for.empty()) print("packed for", escape_line(file.packed_for));
   print("memory", detail::megabytes(file.elements * sizeof(float)) + " of weights in f32, " +
                       detail::megabytes(detail::planned_scratch(tagger.model())) +
                       " of scratch for a picture");

@@ -60,6 +60,7 @@ struct ConvertOptions {
   std::size_t pictures = 128;
   ScaleChoice scales = ScaleChoice::mean_squared_error;
   std::optional<double> error_budget;  ///< rms of the logits' change relative to their spread
+  bool packed = false;                 ///< for this program's instruction set
 };
 
 struct BenchOptions {
@@ -213,6 +214,8 @@ inline void add_convert_options(CLI::App& app, ConvertOptions& options) {
                  "relative to their spread")
       ->check(CLI::Range(0.0, 1.0).description(""))
       ->type_name("0..1");
+  app.add_flag("--packed", options.packed,
+               "write the weights as this machine's instructions use them: loads at once");
 }
 
 inline void require_consistent(const ConvertOptions& options) {

@@ -17,7 +17,8 @@
 
 namespace q2l {
 
-/// What a backbone is to the model: pictures [N, H, W, 3] to features [N, H / s, W / s, C].
+/// What a backbone is to the model: pictures [N, H, W, 3] to features [N, H / s, W / s, C]. It also
+/// names its parts to a BufferVisitor.
 template <class B, class T>
 concept BackboneFor = requires(const B& backbone, const Context& context, FeatureMap<const T> image,
                                FeatureMap<T> features) {
@@ -58,6 +59,11 @@ class AnyBackbone {
     any.shape_ = shape;
     std::visit([&](const auto& s) { any.emplace(weights, s); }, shape);
     return any;
+  }
+
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    std::visit([&](auto& net) { net.visit_buffers(net, visit); }, self.net_);
   }
 
   [[nodiscard]] std::size_t channels() const noexcept {

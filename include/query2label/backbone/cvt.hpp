@@ -76,9 +76,15 @@ class Cvt {
       in = width;
     }
     net.stages_.back().class_token =
-        weights.take<T>("backbone.0.stage2.cls_token", {1, 1, net.channels()});
+        weights.take<T>("backbone.0.stage2.cls_token", {1, 1, net.channels()}).copy();
     net.norm_ = load_layer_norm<T>(weights, "backbone.0.norm", net.channels());
     return net;
+  }
+
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    visit("stages", self.stages_);
+    visit("norm", self.norm_);
   }
 
   [[nodiscard]] const CvtShape& shape() const noexcept { return shape_; }
@@ -133,13 +139,29 @@ class Cvt {
     ops::ConvolutionalAttention<T, Arch> attention;
     ops::LayerNorm<T> norm2;
     ops::FeedForward<T, Arch> feed_forward;
+
+    template <class Self, class Visitor>
+    static void visit_buffers(Self& self, Visitor& visit) {
+      visit("norm1", self.norm1);
+      visit("attention", self.attention);
+      visit("norm2", self.norm2);
+      visit("feed_forward", self.feed_forward);
+    }
   };
 
   struct Stage {
     ops::Conv2d<T, Arch> embed;
     ops::LayerNorm<T> embed_norm;
-    std::vector<T> class_token;  ///< [D], in the last stage only
+    SharedBuffer<T> class_token;  ///< [D], in the last stage only
     std::vector<Block> blocks;
+
+    template <class Self, class Visitor>
+    static void visit_buffers(Self& self, Visitor& visit) {
+      visit("embed", self.embed);
+      visit("embed_norm", self.embed_norm);
+      visit("class_token", self.class_token);
+      visit("blocks", self.blocks);
+    }
   };
 
   static void require_shape(const CvtShape& shape) {
@@ -162,7 +184,7 @@ class Cvt {
       WeightMap& weights, const std::string& prefix, const std::string& which, std::size_t width,
       std::size_t step) {
     const std::string convolution = prefix + "conv_proj_" + which;
-    const std::vector<T> filters = weights.take<T>(convolution + ".conv.weight", {width, 1, 3, 3});
+    const SharedBuffer<T> filters = weights.take<T>(convolution + ".conv.weight", {width, 1, 3, 3});
     return {{{width, 3, step, 1}, filters, load_batch_norm<T>(weights, convolution + ".bn", width)},
             load_linear<T, Arch>(weights, prefix + "proj_" + which, width, width)};
   }

@@ -73,6 +73,12 @@ class ResNet {
     return net;
   }
 
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    visit("stem", self.stem_);
+    visit("blocks", self.blocks_);
+  }
+
   [[nodiscard]] const ResNetShape& shape() const noexcept { return shape_; }
   [[nodiscard]] static constexpr std::size_t stride() noexcept { return Shape::stride; }
   [[nodiscard]] std::size_t channels() const noexcept { return shape_.stage_channels(3); }
@@ -114,6 +120,12 @@ class ResNet {
 
  private:
   struct Block {
+    template <class Self, class Visitor>
+    static void visit_buffers(Self& self, Visitor& visit) {
+      visit("convolutions", self.convolutions);
+      visit("downsample", self.downsample);
+    }
+
     std::vector<ops::Conv2d<T, Arch>> convolutions;  ///< two 3x3, or 1x1, 3x3, 1x1
     std::optional<ops::Conv2d<T, Arch>> downsample;
 

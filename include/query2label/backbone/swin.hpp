@@ -99,6 +99,14 @@ class Swin {
     return net;
   }
 
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    visit("embed", self.embed_);
+    visit("embed_norm", self.embed_norm_);
+    visit("stages", self.stages_);
+    visit("norm", self.norm_);
+  }
+
   [[nodiscard]] const SwinShape& shape() const noexcept { return shape_; }
   [[nodiscard]] static constexpr std::size_t stride() noexcept { return Shape::stride; }
   [[nodiscard]] std::size_t channels() const noexcept { return shape_.width(3); }
@@ -137,11 +145,25 @@ class Swin {
     ops::WindowAttention<T, Arch> attention;
     ops::LayerNorm<T> norm2;
     ops::FeedForward<T, Arch> feed_forward;
+
+    template <class Self, class Visitor>
+    static void visit_buffers(Self& self, Visitor& visit) {
+      visit("norm1", self.norm1);
+      visit("attention", self.attention);
+      visit("norm2", self.norm2);
+      visit("feed_forward", self.feed_forward);
+    }
   };
 
   struct Stage {
     std::vector<Block> blocks;
     std::optional<ops::PatchMerging<T, Arch>> downsample;  ///< all but the last have one
+
+    template <class Self, class Visitor>
+    static void visit_buffers(Self& self, Visitor& visit) {
+      visit("blocks", self.blocks);
+      visit("downsample", self.downsample);
+    }
   };
 
   static void require_shape(const SwinShape& shape) {
@@ -166,8 +188,8 @@ class Swin {
     // Checkpoints also carry two tables that follow from the sizes.
     weights.ignore(prefix + "attn.relative_position_index");
     weights.ignore(prefix + "attn_mask");
-    const std::vector<T> table = weights.take<T>(prefix + "attn.relative_position_bias_table",
-                                                 {(2 * window - 1) * (2 * window - 1), heads});
+    const SharedBuffer<T> table = weights.take<T>(prefix + "attn.relative_position_bias_table",
+                                                  {(2 * window - 1) * (2 * window - 1), heads});
     return {
         load_layer_norm<T>(weights, prefix + "norm1", width),
         {heads, window, is_shifted,

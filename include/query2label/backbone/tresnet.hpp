@@ -98,6 +98,12 @@ class TResNet {
     return net;
   }
 
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    visit("stem", self.stem_);
+    visit("blocks", self.blocks_);
+  }
+
   [[nodiscard]] const TResNetShape& shape() const noexcept { return shape_; }
   [[nodiscard]] static constexpr std::size_t stride() noexcept { return Shape::stride; }
   [[nodiscard]] std::size_t channels() const noexcept { return shape_.stage_channels(3); }
@@ -137,6 +143,13 @@ class TResNet {
 
  private:
   struct Block {
+    template <class Self, class Visitor>
+    static void visit_buffers(Self& self, Visitor& visit) {
+      visit("convolutions", self.convolutions);
+      visit("squeeze_excite", self.squeeze_excite);
+      visit("downsample", self.downsample);
+    }
+
     std::vector<ops::Conv2d<T, Arch>> convolutions;             ///< two 3x3, or 1x1, 3x3, 1x1
     std::optional<ops::SqueezeExcite<T, Arch>> squeeze_excite;  ///< behind the last 3x3
     std::optional<ops::Conv2d<T, Arch>> downsample;

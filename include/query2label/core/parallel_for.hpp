@@ -6,6 +6,7 @@
 #include <exception>
 #include <mutex>
 #include <type_traits>
+#include <utility>
 
 namespace q2l {
 
@@ -73,5 +74,18 @@ void parallel_for(TaskRunner& runner, std::size_t workers, std::size_t count, Bo
   runner.run(workers < count ? workers : count, work);
   if (failure) std::rethrow_exception(failure);
 }
+
+/// Threads that may share a piece of work; by default the calling one alone.
+struct Threads {
+  TaskRunner* runner = nullptr;
+  std::size_t workers = 1;
+
+  template <class Body>
+  void parallel_for(std::size_t count, Body&& body) const {
+    SerialRunner serial;
+    q2l::parallel_for(runner != nullptr ? *runner : serial, workers, count,
+                      std::forward<Body>(body));
+  }
+};
 
 }  // namespace q2l

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <span>
-#include <vector>
 
-#include "query2label/core/aligned_buffer.hpp"
 #include "query2label/core/context.hpp"
 #include "query2label/core/shape_check.hpp"
+#include "query2label/core/shared_buffer.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/kernels/row_dot_kernel.hpp"
 #include "query2label/ops/for_each_row.hpp"
@@ -21,18 +19,19 @@ template <class T>
 struct GroupWiseLinear {
   std::size_t labels = 0;
   std::size_t width = 0;
-  AlignedBuffer<T> weight;  ///< [K, D]
-  AlignedBuffer<T> bias;    ///< [K]
+  SharedBuffer<T> weight;  ///< [K, D]
+  SharedBuffer<T> bias;    ///< [K]
 
   /// Reads `fc.W` [1, K, D] and `fc.b` [1, K].
   static GroupWiseLinear load(WeightMap& weights, std::size_t labels, std::size_t width) {
-    GroupWiseLinear layer{labels, width, AlignedBuffer<T>(labels * width),
-                          AlignedBuffer<T>(labels)};
-    const std::vector<T> w = weights.take<T>("fc.W", {1, labels, width});
-    const std::vector<T> b = weights.take<T>("fc.b", {1, labels});
-    std::copy(w.begin(), w.end(), layer.weight.data());
-    std::copy(b.begin(), b.end(), layer.bias.data());
-    return layer;
+    return {labels, width, weights.take<T>("fc.W", {1, labels, width}).copy(),
+            weights.take<T>("fc.b", {1, labels}).copy()};
+  }
+
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    visit("weight", self.weight);
+    visit("bias", self.bias);
   }
 };
 

@@ -74,45 +74,77 @@ struct PanelMatrix {
   }
 };
 
-/// Packs B into `target` (layout.size() elements), where B's element of tap t, depth k, column n is
-/// `convert(source[t * tap_stride + k * depth_stride + n * column_stride], n)`. Columns that pad
-/// the last vector are zero. Only panels `first_panel` .. `last_panel` - 1, so that threads can
-/// share the work.
+/// A right operand as it lies before packing: B's element of tap t, depth k, column n is
+/// `data[t * tap_stride + k * depth_stride + n * column_stride]`, times `scale[n]` if there is one.
+template <class Source>
+struct PanelSource {
+  const Source* data = nullptr;
+  std::size_t tap_stride = 0;
+  std::size_t depth_stride = 0;
+  std::size_t column_stride = 0;
+  const double* scale = nullptr;
+
+  [[nodiscard]] double scale_of(std::size_t n) const noexcept {
+    return scale != nullptr ? scale[n] : 1.0;
+  }
+};
+
+/// Packs B into `target` (layout.size() elements) as `convert(element, column)`, which sees
+/// elements before their scale. Columns that pad the last vector are zero. Only panels
+/// `first_panel` .. `last_panel` - 1, so that threads can share the work.
 template <class T, class Arch, class W, class Source, class Convert>
-void pack_panels(const PanelLayout<T, Arch>& layout, const Source* source, std::size_t tap_stride,
-                 std::size_t depth_stride, std::size_t column_stride, const Convert& convert,
-                 W* target, std::size_t first_panel, std::size_t last_panel) noexcept {
+void pack_panels(const PanelLayout<T, Arch>& layout, const PanelSource<Source>& source,
+                 const Convert& convert, W* target, std::size_t first_panel,
+                 std::size_t last_panel) noexcept {
   constexpr std::size_t lanes = MatmulTile<T, Arch>::lanes;
   constexpr std::size_t group = simd::DotProduct<T, W, Arch>::group;
+  constexpr std::size_t block = 16;  // in depth: whole cache lines of a column are used at once
   for (std::size_t p = first_panel; p < last_panel; ++p) {
     const std::size_t begin = layout.first_vector(p) * lanes;
     const std::size_t width = layout.first_vector(p + 1) * lanes - begin;
     const std::size_t valid = std::min(width, layout.columns - begin);
     W* out = target + begin * layout.rows();
     for (std::size_t t = 0; t < layout.taps; ++t) {
-      const Source* tap = source + t * tap_stride + begin * column_stride;
-      for (std::size_t k = 0; k < layout.depth; k += group, out += width * group) {
-        for (std::size_t i = 0; i < group; ++i) {
-          const Source* in = tap + (k + i) * depth_stride;
+      const Source* in = source.data + t * source.tap_stride + begin * source.column_stride;
+      for (std::size_t k = 0; k < layout.depth; k += block) {
+        const std::size_t rows = std::min(block, layout.depth - k);
+        const auto place = [&](std::size_t i, std::size_t n) -> W& {
+          return out[(i / group * width + n) * group + i % group];
+        };
+        const auto pack = [&](std::size_t i, std::size_t n) {
+          place(i, n) =
+              convert(in[(k + i) * source.depth_stride + n * source.column_stride], begin + n);
+        };
+        if (source.depth_stride < source.column_stride) {
           for (std::size_t n = 0; n < valid; ++n) {
-            out[n * group + i] = convert(in[n * column_stride], begin + n);
+            for (std::size_t i = 0; i < rows; ++i) pack(i, n);
           }
-          for (std::size_t n = valid; n < width; ++n) out[n * group + i] = W{};
+        } else {
+          for (std::size_t i = 0; i < rows; ++i) {
+            for (std::size_t n = 0; n < valid; ++n) pack(i, n);
+          }
         }
+        for (std::size_t i = 0; i < rows; ++i) {
+          for (std::size_t n = valid; n < width; ++n) place(i, n) = W{};
+        }
+        out += rows * width;
       }
     }
   }
 }
 
-/// The same for a right operand of the type it is computed in.
+/// The same for a right operand of the type it is computed in, scaled.
 template <class T, class Arch, class Source>
-void pack_panels(const PanelLayout<T, Arch>& layout, const Source* source, std::size_t tap_stride,
-                 std::size_t depth_stride, std::size_t column_stride, T* target,
+void pack_panels(const PanelLayout<T, Arch>& layout, const PanelSource<Source>& source, T* target,
                  std::size_t first_panel, std::size_t last_panel) noexcept {
   pack_panels<T, Arch, T>(
-      layout, source, tap_stride, depth_stride, column_stride,
-      [](Source value, std::size_t) { return static_cast<T>(value); }, target, first_panel,
-      last_panel);
+      layout, source,
+      [&](Source value, std::size_t n) {
+        return source.scale != nullptr
+                   ? static_cast<T>(source.scale[n] * static_cast<double>(value))
+                   : static_cast<T>(value);
+      },
+      target, first_panel, last_panel);
 }
 
 }  // namespace q2l::kernels

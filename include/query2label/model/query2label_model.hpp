@@ -18,6 +18,7 @@
 #include "query2label/transformer/encoder.hpp"
 #include "query2label/transformer/input_projection.hpp"
 #include "query2label/transformer/position_encoding.hpp"
+#include "query2label/weights/packed_buffers.hpp"
 #include "query2label/weights/weight_map.hpp"
 
 namespace q2l {
@@ -44,9 +45,12 @@ class Query2Label {
   using Scalar = T;
 
   /// Takes every tensor of `weights`. Throws one Error that lists missing, misshapen and unexpected
-  /// tensors; non_finite or bad_weights naming the tensor; unsupported_cpu.
+  /// tensors; non_finite or bad_weights naming the tensor; unsupported_cpu. The model of a packed
+  /// file is laid out and its buffers are found in the file, which stays open: errors as
+  /// `require_packed_layout` and `map_buffers`.
   static Query2Label load(WeightMap& weights, const ModelConfig& config) {
     simd::require_cpu<Arch>();
+    if (weights.packed()) require_packed_layout<T, Arch>(weights);
     Query2Label model;
     model.config_ = config;
     const TransformerShape& shape = config.transformer;
@@ -68,8 +72,18 @@ class Query2Label {
     model.head_ = GroupWiseLinear<T>::load(weights, shape.labels, shape.width);
     weights.ignore("backbone.1.pe");
     weights.finish();
+    if (weights.packed()) map_buffers(weights, model);
     model.position_ = PositionEncoding<T>(side, side, shape.width);
     return model;
+  }
+
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    visit("backbone", self.backbone_);
+    visit("input_projection", self.input_projection_);
+    visit("encoder", self.encoder_);
+    visit("decoder", self.decoder_);
+    visit("head", self.head_);
   }
 
   [[nodiscard]] const ModelConfig& config() const noexcept { return config_; }

@@ -3,15 +3,17 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <span>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "query2label/core/aligned_buffer.hpp"
 #include "query2label/core/context.hpp"
+#include "query2label/core/parallel_for.hpp"
 #include "query2label/core/precision.hpp"
 #include "query2label/core/shape_check.hpp"
+#include "query2label/core/shared_buffer.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/ops/batch_norm.hpp"
 #include "query2label/ops/matmul.hpp"
@@ -51,8 +53,9 @@ struct Conv2d {
 
   /// `weight` [out, in, kernel, kernel] row-major; `bias` [out] or empty; `norm` is applied to the
   /// result, or has empty vectors. Throws Error bad_argument when sizes do not fit.
-  Conv2d(const Conv2dShape& shape_, std::span<const T> weight, std::span<const T> bias,
-         const ChannelAffine& norm = {}, const ProductSettings& settings = {})
+  Conv2d(const Conv2dShape& shape_, const SharedBuffer<T>& weight, const SharedBuffer<T>& bias,
+         const ChannelAffine& norm = {}, const Threads& threads = {},
+         const ProductSettings& settings = {})
       : shape(shape_), name(settings.name), zeros(shape_.in_channels) {
     const std::size_t taps = shape.kernel * shape.kernel;
     const std::size_t filter = shape.in_channels * taps;
@@ -60,31 +63,31 @@ struct Conv2d {
     if (!bias.empty()) require_equal(bias.size(), shape.out_channels, "Conv2d: elements of bias");
     std::fill_n(zeros.data(), zeros.size(), T(0));
 
-    // [out, in, taps] -> [out, taps, in]
-    std::vector<T> reordered(weight.size());
+    const double* const scale = norm.scale.empty() ? nullptr : norm.scale.data();
     std::vector<double> offset(shape.out_channels, 0.0);
-    for (std::size_t o = 0; o < shape.out_channels; ++o) {
-      const T* in = weight.data() + o * filter;
-      T* out = reordered.data() + o * filter;
-      for (std::size_t c = 0; c < shape.in_channels; ++c) {
-        for (std::size_t t = 0; t < taps; ++t) out[t * shape.in_channels + c] = in[c * taps + t];
-      }
-      offset[o] = (norm.scale.empty() ? 1.0 : norm.scale[o]) *
-                      (bias.empty() ? 0.0 : static_cast<double>(bias[o])) +
-                  (norm.shift.empty() ? 0.0 : norm.shift[o]);
+    for (std::size_t o = 0; o < shape.out_channels && weight.is_known(); ++o) {
+      const double own = bias.empty() ? 0.0 : static_cast<double>(bias[o]);
+      offset[o] =
+          (scale != nullptr ? scale[o] : 1.0) * own + (norm.shift.empty() ? 0.0 : norm.shift[o]);
     }
+    const SharedBuffer<double> offsets(std::move(offset));
     const std::size_t layout_taps = taps_are_rows() ? shape.kernel : taps;
-    const std::size_t depth = filter / layout_taps;
-    const kernels::PanelLayout<T, Arch> layout{layout_taps, depth, shape.out_channels};
+    const kernels::PanelLayout<T, Arch> layout{layout_taps, filter / layout_taps,
+                                               shape.out_channels};
     const Precision precision = PackedWeights<T, Arch>::precision_of(layout, settings.precision);
     if (const std::size_t tile = winograd_tile(precision); tile > 0) {
-      winograd = {tile,   shape.in_channels, shape.out_channels, reordered.data(), norm.scale,
-                  offset, precision};
-      return;
+      winograd = {tile,    shape.in_channels, shape.out_channels, weight, scale,
+                  offsets, threads,           precision};
+    } else if (taps_are_rows()) {
+      const SharedBuffer<T> rows = weight.is_known() ? channels_last(weight) : weight;
+      weights = PackedWeights<T, Arch>(
+          layout, kernels::PanelSource<T>{rows.data(), layout.depth, 1, filter, scale}, offsets,
+          threads, settings);
+    } else {
+      weights = PackedWeights<T, Arch>(
+          layout, kernels::PanelSource<T>{weight.data(), 1, taps, filter, scale}, offsets, threads,
+          settings);
     }
-    weights = PackedWeights<T, Arch>(
-        layout, ProductSource<T>{reordered.data(), depth, 1, filter, norm.scale},
-        std::span<const double>(offset), settings);
   }
 
   /// Results in a row of a Winograd tile, or 0 where the convolution is direct. Rounding a tile's
@@ -99,6 +102,28 @@ struct Conv2d {
   /// True where a tap is a whole kernel row: with few channels a pixel alone is too short a loop.
   [[nodiscard]] bool taps_are_rows() const noexcept {
     return shape.kernel > 1 && shape.in_channels < 16;
+  }
+
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    visit("weights", self.weights);
+    visit("winograd", self.winograd);
+  }
+
+ private:
+  /// [out, in, taps] -> [out, taps, in].
+  [[nodiscard]] SharedBuffer<T> channels_last(const SharedBuffer<T>& weight) const {
+    const std::size_t taps = shape.kernel * shape.kernel;
+    std::vector<T> reordered(weight.size());
+    for (std::size_t o = 0; o < shape.out_channels; ++o) {
+      const std::size_t filter = o * taps * shape.in_channels;
+      for (std::size_t c = 0; c < shape.in_channels; ++c) {
+        for (std::size_t t = 0; t < taps; ++t) {
+          reordered[filter + t * shape.in_channels + c] = weight[filter + c * taps + t];
+        }
+      }
+    }
+    return reordered;
   }
 };
 

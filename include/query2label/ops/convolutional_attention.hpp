@@ -47,11 +47,25 @@ struct ConvolutionalAttention {
   struct Projection {
     DepthwiseConv2d<T> convolution;
     Linear<T, Arch> linear;  ///< D -> D
+
+    template <class Self, class Visitor>
+    static void visit_buffers(Self& self, Visitor& visit) {
+      visit("convolution", self.convolution);
+      visit("linear", self.linear);
+    }
   };
 
   std::size_t heads = 1;
   Projection query, key, value;
   Linear<T, Arch> out;  ///< D -> D
+
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    visit("query", self.query);
+    visit("key", self.key);
+    visit("value", self.value);
+    visit("out", self.out);
+  }
 };
 
 namespace detail {

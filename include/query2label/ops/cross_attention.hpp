@@ -2,12 +2,13 @@
 #pragma once
 
 #include <cstddef>
-#include <span>
+#include <utility>
 #include <vector>
 
 #include "query2label/core/context.hpp"
 #include "query2label/core/precision.hpp"
 #include "query2label/core/shape_check.hpp"
+#include "query2label/core/shared_buffer.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/kernels/row_softmax_kernel.hpp"
 #include "query2label/ops/add.hpp"
@@ -51,14 +52,15 @@ struct CrossAttention {
   CrossAttention(const MultiHeadAttentionParameters<T>& p, CrossAttentionForm form_)
       : form(form_),
         heads(p.checked_heads()),
-        query(p.width, p.width, p.weight(0), p.bias(0), p.settings_of("query")),
-        out(p.width, p.width, p.out_proj_weight, p.out_proj_bias, p.settings_of("out_proj")) {
+        query(p.width, p.width, p.weight(0), p.bias(0), p.threads, p.settings_of("query")),
+        out(p.width, p.width, p.out_proj_weight, p.out_proj_bias, p.threads,
+            p.settings_of("out_proj")) {
     const std::size_t width = p.width;
     ProductSettings key_settings = p.settings_of("key");
     const ProductSettings value_settings = p.settings_of("value");
     if (form == CrossAttentionForm::project_memory) {
-      key.emplace_back(width, width, p.weight(1), p.bias(1), key_settings);
-      value.emplace_back(width, width, p.weight(2), p.bias(2), value_settings);
+      key.emplace_back(width, width, p.weight(1), p.bias(1), p.threads, key_settings);
+      value.emplace_back(width, width, p.weight(2), p.bias(2), p.threads, value_settings);
       return;
     }
     // A column of Wk_h is a row of the checkpoint's transposed: int8 weights, which share a scale
@@ -67,17 +69,25 @@ struct CrossAttention {
     const std::size_t head_width = width / heads;
     for (std::size_t h = 0; h < heads; ++h) {
       const std::size_t row = h * head_width;
-      const std::span<const T> rows_k = p.weight(1).subspan(row * width, head_width * width);
-      const std::span<const T> rows_v = p.weight(2).subspan(row * width, head_width * width);
+      const SharedBuffer<T> rows_k = p.weight(1).part(row * width, head_width * width);
+      const SharedBuffer<T> rows_v = p.weight(2).part(row * width, head_width * width);
       Linear<T, Arch> transposed;
       transposed.name = key_settings.name;
-      transposed.weights = PackedWeights<T, Arch>({1, head_width, width},
-                                                  ProductSource<T>{rows_k.data(), 0, width, 1},
-                                                  std::span<const T>{}, key_settings);
+      transposed.weights = PackedWeights<T, Arch>(
+          {1, head_width, width}, kernels::PanelSource<T>{rows_k.data(), 0, width, 1},
+          SharedBuffer<T>{}, p.threads, key_settings);
       key.push_back(std::move(transposed));
-      value.emplace_back(width, head_width, rows_v, p.bias(2).subspan(row, head_width),
+      value.emplace_back(width, head_width, rows_v, p.bias(2).part(row, head_width), p.threads,
                          value_settings);
     }
+  }
+
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    visit("query", self.query);
+    visit("key", self.key);
+    visit("value", self.value);
+    visit("out", self.out);
   }
 
   [[nodiscard]] std::size_t width() const noexcept { return query.out_features(); }

@@ -2,11 +2,12 @@
 #pragma once
 
 #include <cstddef>
-#include <span>
+#include <utility>
 
 #include "query2label/core/aligned_buffer.hpp"
 #include "query2label/core/context.hpp"
 #include "query2label/core/shape_check.hpp"
+#include "query2label/core/shared_buffer.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/kernels/depthwise_kernel.hpp"
 #include "query2label/ops/batch_norm.hpp"
@@ -32,28 +33,41 @@ struct DepthwiseConv2d {
   static constexpr std::size_t most_taps = 64;
 
   DepthwiseConv2dShape shape;
-  AlignedBuffer<T> filters;  ///< [kernel * kernel, C]
-  AlignedBuffer<T> bias;     ///< [C]
+  SharedBuffer<T> filters;  ///< [kernel * kernel, C]
+  SharedBuffer<T> bias;     ///< [C]
 
   DepthwiseConv2d() = default;
 
   /// `weight` [C, 1, kernel, kernel] row-major, `norm` of C channels.
   /// Throws Error bad_argument when sizes do not fit.
-  DepthwiseConv2d(const DepthwiseConv2dShape& shape_, std::span<const T> weight,
+  DepthwiseConv2d(const DepthwiseConv2dShape& shape_, const SharedBuffer<T>& weight,
                   const ChannelAffine& norm)
-      : shape(shape_), filters(weight.size()), bias(shape_.channels) {
+      : shape(shape_),
+        filters(SharedBuffer<T>::to_come(weight.size())),
+        bias(SharedBuffer<T>::to_come(shape_.channels)) {
     const std::size_t taps = shape.kernel * shape.kernel;
     require_argument(taps <= most_taps, "DepthwiseConv2d", "the kernel is larger than 8 x 8");
     require_equal(weight.size(), shape.channels * taps, "DepthwiseConv2d: elements of weight");
     require_equal(norm.scale.size(), shape.channels, "DepthwiseConv2d: scales of norm");
     require_equal(norm.shift.size(), shape.channels, "DepthwiseConv2d: shifts of norm");
+    if (!weight.is_known()) return;
+    AlignedBuffer<T> scaled(weight.size());
+    AlignedBuffer<T> shift(shape.channels);
     for (std::size_t c = 0; c < shape.channels; ++c) {
       for (std::size_t t = 0; t < taps; ++t) {
-        filters[t * shape.channels + c] =
+        scaled[t * shape.channels + c] =
             static_cast<T>(norm.scale[c] * static_cast<double>(weight[c * taps + t]));
       }
-      bias[c] = static_cast<T>(norm.shift[c]);
+      shift[c] = static_cast<T>(norm.shift[c]);
     }
+    filters = std::move(scaled);
+    bias = std::move(shift);
+  }
+
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    visit("filters", self.filters);
+    visit("bias", self.bias);
   }
 };
 

@@ -15,6 +15,12 @@ struct FeedForward {
   Linear<T, Arch> linear1;  ///< D -> F
   Linear<T, Arch> linear2;  ///< F -> D
   Activation activation = Activation::relu();
+
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    visit("linear1", self.linear1);
+    visit("linear2", self.linear2);
+  }
 };
 
 /// out [M, D] = linear2(activation(linear1(in [M, D]))) plus the residual of `options`.

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
-#include <span>
 
-#include "query2label/core/aligned_buffer.hpp"
 #include "query2label/core/context.hpp"
 #include "query2label/core/shape_check.hpp"
+#include "query2label/core/shared_buffer.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/kernels/row_norm_kernel.hpp"
 #include "query2label/ops/for_each_row.hpp"
@@ -17,18 +15,22 @@ namespace q2l::ops {
 /// torch.nn.LayerNorm over the last dimension.
 template <class T>
 struct LayerNorm {
-  AlignedBuffer<T> weight;
-  AlignedBuffer<T> bias;
+  SharedBuffer<T> weight;
+  SharedBuffer<T> bias;
   T eps = T(1e-5);
 
   LayerNorm() = default;
 
   /// `weight_` and `bias_` [D]. Throws Error bad_argument when sizes differ.
-  LayerNorm(std::span<const T> weight_, std::span<const T> bias_, T eps_ = T(1e-5))
-      : weight(weight_.size()), bias(bias_.size()), eps(eps_) {
-    require_equal(bias_.size(), weight_.size(), "LayerNorm: elements of bias");
-    std::copy(weight_.begin(), weight_.end(), weight.data());
-    std::copy(bias_.begin(), bias_.end(), bias.data());
+  LayerNorm(const SharedBuffer<T>& weight_, const SharedBuffer<T>& bias_, T eps_ = T(1e-5))
+      : weight(weight_.copy()), bias(bias_.copy()), eps(eps_) {
+    require_equal(bias.size(), weight.size(), "LayerNorm: elements of bias");
+  }
+
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    visit("weight", self.weight);
+    visit("bias", self.bias);
   }
 };
 

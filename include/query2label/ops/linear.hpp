@@ -2,11 +2,12 @@
 #pragma once
 
 #include <cstddef>
-#include <span>
 #include <string>
 
 #include "query2label/core/context.hpp"
+#include "query2label/core/parallel_for.hpp"
 #include "query2label/core/shape_check.hpp"
+#include "query2label/core/shared_buffer.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/ops/matmul.hpp"
 #include "query2label/ops/packed_weights.hpp"
@@ -23,18 +24,26 @@ struct Linear {
 
   /// `weight` [out_features, in_features] row-major, `bias` [out_features] or empty.
   /// Throws Error bad_argument when sizes do not fit.
-  Linear(std::size_t in_features, std::size_t out_features, std::span<const T> weight,
-         std::span<const T> bias, const ProductSettings& settings = {})
+  Linear(std::size_t in_features, std::size_t out_features, const SharedBuffer<T>& weight,
+         const SharedBuffer<T>& bias, const Threads& threads = {},
+         const ProductSettings& settings = {})
       : name(settings.name) {
     require_equal(weight.size(), out_features * in_features, "Linear: elements of weight");
     if (!bias.empty()) require_equal(bias.size(), out_features, "Linear: elements of bias");
-    weights =
-        PackedWeights<T, Arch>({1, in_features, out_features},
-                               ProductSource<T>{weight.data(), 0, 1, in_features}, bias, settings);
+    weights = PackedWeights<T, Arch>(
+        {1, in_features, out_features},
+        kernels::PanelSource<T>{
+            .data = weight.data(), .depth_stride = 1, .column_stride = in_features},
+        bias, threads, settings);
   }
 
   [[nodiscard]] std::size_t in_features() const noexcept { return weights.layout().depth; }
   [[nodiscard]] std::size_t out_features() const noexcept { return weights.layout().columns; }
+
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    visit("weights", self.weights);
+  }
 };
 
 /// out [M, out_features] = activation(in [M, in_features] W^T + b + residual). `out` may be the

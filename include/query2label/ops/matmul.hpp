@@ -95,7 +95,8 @@ void pack_operand(const Context& context, const kernels::PanelLayout<T, Arch>& l
                   const T* source, std::size_t depth_stride, std::size_t column_stride, T* target) {
   if (context.is_planning()) return;
   context.parallel_for(layout.panels(), [&](std::size_t p, std::size_t) {
-    kernels::pack_panels<T, Arch>(layout, source, 0, depth_stride, column_stride, target, p, p + 1);
+    kernels::pack_panels<T, Arch>(
+        layout, kernels::PanelSource<T>{source, 0, depth_stride, column_stride}, target, p, p + 1);
   });
 }
 

@@ -3,12 +3,13 @@
 
 #include <cstddef>
 #include <functional>
-#include <span>
 #include <string_view>
 
 #include "query2label/core/context.hpp"
+#include "query2label/core/parallel_for.hpp"
 #include "query2label/core/precision.hpp"
 #include "query2label/core/shape_check.hpp"
+#include "query2label/core/shared_buffer.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/ops/linear.hpp"
 #include "query2label/ops/scaled_dot_product_attention.hpp"
@@ -21,20 +22,21 @@ template <class T>
 struct MultiHeadAttentionParameters {
   std::size_t width = 0;  ///< D
   std::size_t heads = 0;
-  std::span<const T> in_proj_weight, in_proj_bias, out_proj_weight, out_proj_bias;
+  SharedBuffer<T> in_proj_weight, in_proj_bias, out_proj_weight, out_proj_bias;
+  Threads threads = {};  ///< that pack
   /// Of the products "query", "key", "query_key", "value" and "out_proj"; empty for f32.
   std::function<ProductSettings(std::string_view)> settings = {};
 
   /// Rows of projection 0 (q), 1 (k) or 2 (v), and of `count` projections from there.
   /// Throws Error bad_argument when sizes do not fit.
-  [[nodiscard]] std::span<const T> weight(std::size_t first, std::size_t count = 1) const {
+  [[nodiscard]] SharedBuffer<T> weight(std::size_t first, std::size_t count = 1) const {
     require_equal(in_proj_weight.size(), 3 * width * width,
                   "MultiHeadAttention: elements of in_proj_weight");
-    return in_proj_weight.subspan(first * width * width, count * width * width);
+    return in_proj_weight.part(first * width * width, count * width * width);
   }
-  [[nodiscard]] std::span<const T> bias(std::size_t first, std::size_t count = 1) const {
+  [[nodiscard]] SharedBuffer<T> bias(std::size_t first, std::size_t count = 1) const {
     require_equal(in_proj_bias.size(), 3 * width, "MultiHeadAttention: elements of in_proj_bias");
-    return in_proj_bias.subspan(first * width, count * width);
+    return in_proj_bias.part(first * width, count * width);
   }
   [[nodiscard]] ProductSettings settings_of(std::string_view product) const {
     return settings ? settings(product) : ProductSettings{};
@@ -59,9 +61,18 @@ struct SelfAttention {
   SelfAttention() = default;
   explicit SelfAttention(const MultiHeadAttentionParameters<T>& p)
       : heads(p.checked_heads()),
-        query_key(p.width, 2 * p.width, p.weight(0, 2), p.bias(0, 2), p.settings_of("query_key")),
-        value(p.width, p.width, p.weight(2), p.bias(2), p.settings_of("value")),
-        out(p.width, p.width, p.out_proj_weight, p.out_proj_bias, p.settings_of("out_proj")) {}
+        query_key(p.width, 2 * p.width, p.weight(0, 2), p.bias(0, 2), p.threads,
+                  p.settings_of("query_key")),
+        value(p.width, p.width, p.weight(2), p.bias(2), p.threads, p.settings_of("value")),
+        out(p.width, p.width, p.out_proj_weight, p.out_proj_bias, p.threads,
+            p.settings_of("out_proj")) {}
+
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    visit("query_key", self.query_key);
+    visit("value", self.value);
+    visit("out", self.out);
+  }
 };
 
 /// out [N M, D] = attention over each of N sequences, queries and keys from `query_key_input`

@@ -5,31 +5,20 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "query2label/core/aligned_buffer.hpp"
 #include "query2label/core/bfloat16.hpp"
+#include "query2label/core/parallel_for.hpp"
 #include "query2label/core/precision.hpp"
+#include "query2label/core/shared_buffer.hpp"
 #include "query2label/kernels/matmul_kernel.hpp"
 #include "query2label/kernels/panel_matrix.hpp"
 #include "query2label/simd/dot_product.hpp"
 
 namespace q2l::ops {
-
-/// The right operand of a product as it lies in a checkpoint: the element of tap t, depth k, column
-/// n is `data[t * tap_stride + k * depth_stride + n * column_stride] * scale[n]`.
-template <class Source>
-struct ProductSource {
-  const Source* data;
-  std::size_t tap_stride, depth_stride, column_stride;
-  std::span<const double> scale = {};  ///< per column; 1 where empty
-
-  [[nodiscard]] double scale_of(std::size_t n) const noexcept {
-    return scale.empty() ? 1.0 : scale[n];
-  }
-};
 
 /// The weights and bias of a product, packed at load in the precision they are multiplied in, and
 /// never changed after.
@@ -44,23 +33,28 @@ class PackedWeights {
   PackedWeights() = default;
 
   /// `bias` has `layout.columns` elements or none. Products that a narrower precision cannot do
-  /// (see `precision_of`) stay in f32.
+  /// (see `precision_of`) stay in f32. Where the source has no data, the buffers are laid out and
+  /// left to come.
   template <class Source, class Bias>
-  PackedWeights(const Layout& layout, const ProductSource<Source>& source,
-                std::span<const Bias> bias, const ProductSettings& settings = {})
+  PackedWeights(const Layout& layout, const kernels::PanelSource<Source>& source,
+                const SharedBuffer<Bias>& bias, const Threads& threads = {},
+                const ProductSettings& settings = {})
       : layout_(layout), precision_(precision_of(layout, settings.precision)) {
-    if (!bias.empty()) {
-      bias_ = zeros<T>(layout.padded_columns());
-      std::transform(bias.begin(), bias.end(), bias_.data(),
-                     [](Bias value) { return static_cast<T>(value); });
-    }
     if (precision_ == Precision::int8) input_ = settings.input;
+    lay_out(!bias.empty());
+    if (source.data == nullptr) return;
+    if (!bias.empty()) {
+      AlignedBuffer<T> padded = zeros<T>(bias_.size());
+      std::transform(bias.begin(), bias.end(), padded.data(),
+                     [](Bias value) { return static_cast<T>(value); });
+      bias_ = std::move(padded);
+    }
     if constexpr (std::is_same_v<T, float>) {
-      if (precision_ == Precision::bf16) pack_bfloat16(source);
-      if (precision_ == Precision::int8) pack_int8(source);
-      if (precision_ == Precision::f32) pack_plain(source);
+      if (precision_ == Precision::bf16) pack_bfloat16(source, threads);
+      if (precision_ == Precision::int8) pack_int8(source, threads);
+      if (precision_ == Precision::f32) pack_plain(source, threads);
     } else {
-      pack_rounded(source);
+      pack_rounded(source, threads);
     }
   }
 
@@ -80,12 +74,6 @@ class PackedWeights {
   [[nodiscard]] bool empty() const noexcept { return layout_.size() == 0; }
   /// `padded_columns` elements, or null.
   [[nodiscard]] const T* bias() const noexcept { return bias_.data(); }
-  [[nodiscard]] std::size_t bytes() const noexcept {
-    return (panels_.size() + scale_.size() + bias_.size()) * sizeof(T) +
-           bfloat16_panels_.size() * sizeof(bfloat16) + int8_panels_.size() +
-           correction_.size() * sizeof(std::int32_t);
-  }
-
   /// Calls `body` with the panels as a kernels::PanelMatrix of their element type.
   template <class Body>
   void visit(Body&& body) const {
@@ -103,6 +91,16 @@ class PackedWeights {
                                        precision_});
   }
 
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    visit("panels", self.panels_);
+    visit("bfloat16_panels", self.bfloat16_panels_);
+    visit("int8_panels", self.int8_panels_);
+    visit("scale", self.scale_);
+    visit("correction", self.correction_);
+    visit("bias", self.bias_);
+  }
+
  private:
   template <class Element>
   static AlignedBuffer<Element> zeros(std::size_t count) {
@@ -111,38 +109,75 @@ class PackedWeights {
     return out;
   }
 
-  template <class Source, class W, class Convert>
-  void pack(const ProductSource<Source>& source, AlignedBuffer<W>& panels, const Convert& convert) {
-    kernels::pack_panels<T, Arch, W>(layout_, source.data, source.tap_stride, source.depth_stride,
-                                     source.column_stride, convert, panels.data(), 0,
-                                     layout_.panels());
-  }
-
-  template <class Source>
-  void pack_plain(const ProductSource<Source>& source) {
-    panels_ = AlignedBuffer<T>(layout_.size());
-    pack(source, panels_, [&](Source value, std::size_t n) {
-      return source.scale.empty() ? static_cast<T>(value)
-                                  : static_cast<T>(static_cast<double>(value) * source.scale[n]);
-    });
-  }
-
-  template <class Source>
-  void pack_bfloat16(const ProductSource<Source>& source) {
-    bfloat16_panels_ = AlignedBuffer<bfloat16>(layout_.size());
-    scale_ = zeros<T>(layout_.padded_columns());
-    for (std::size_t n = 0; n < layout_.columns; ++n) {
-      scale_[n] = static_cast<T>(source.scale_of(n));
+  /// What left operands hold too much of the zero point; 0 unless int8.
+  [[nodiscard]] std::int32_t held() const noexcept {
+    if constexpr (std::is_same_v<T, float>) {
+      if (precision_ == Precision::int8) {
+        using Dot = simd::DotProduct<T, std::int8_t, Arch>;
+        return input_.zero_point - Dot::left_offset(input_.zero_point);
+      }
     }
-    pack(source, bfloat16_panels_,
-         [](Source value, std::size_t) { return to_bfloat16(static_cast<float>(value)); });
+    return 0;
+  }
+
+  /// The sizes of all buffers.
+  void lay_out(bool has_bias) {
+    const std::size_t padded = layout_.padded_columns();
+    const bool is_narrow = std::is_same_v<T, float> && precision_ != Precision::f32;
+    if (has_bias) bias_ = SharedBuffer<T>::to_come(padded);
+    if (is_narrow) scale_ = SharedBuffer<T>::to_come(padded);
+    if (!is_narrow) {
+      panels_ = SharedBuffer<T>::to_come(layout_.size());
+    } else if (precision_ == Precision::bf16) {
+      bfloat16_panels_ = SharedBuffer<bfloat16>::to_come(layout_.size());
+    } else {
+      int8_panels_ = SharedBuffer<std::int8_t>::to_come(layout_.size());
+      if (held() != 0) {
+        std::size_t chunks = 0;
+        kernels::for_each_depth_chunk<std::int8_t>(layout_.taps, layout_.depth,
+                                                   [&](const auto&) { ++chunks; });
+        correction_ = SharedBuffer<std::int32_t>::to_come(chunks * padded);
+      }
+    }
+  }
+
+  template <class W, class Source, class Convert>
+  [[nodiscard]] AlignedBuffer<W> pack(const kernels::PanelSource<Source>& source,
+                                      const Convert& convert, const Threads& threads) const {
+    AlignedBuffer<W> panels(layout_.size());
+    threads.parallel_for(layout_.panels(), [&](std::size_t p, std::size_t) {
+      kernels::pack_panels<T, Arch, W>(layout_, source, convert, panels.data(), p, p + 1);
+    });
+    return panels;
+  }
+
+  template <class Source>
+  void pack_plain(const kernels::PanelSource<Source>& source, const Threads& threads) {
+    AlignedBuffer<T> panels(layout_.size());
+    threads.parallel_for(layout_.panels(), [&](std::size_t p, std::size_t) {
+      kernels::pack_panels<T, Arch>(layout_, source, panels.data(), p, p + 1);
+    });
+    panels_ = std::move(panels);
+  }
+
+  template <class Source>
+  void pack_bfloat16(const kernels::PanelSource<Source>& source, const Threads& threads) {
+    AlignedBuffer<T> scale = zeros<T>(scale_.size());
+    for (std::size_t n = 0; n < layout_.columns; ++n) {
+      scale[n] = static_cast<T>(source.scale_of(n));
+    }
+    scale_ = std::move(scale);
+    bfloat16_panels_ = pack<bfloat16>(
+        source, [](Source value, std::size_t) { return to_bfloat16(static_cast<float>(value)); },
+        threads);
   }
 
   /// What each column's weights are divided by to become -127 .. 127.
   template <class Source>
-  [[nodiscard]] std::vector<double> int8_steps(const ProductSource<Source>& source) const {
+  [[nodiscard]] std::vector<double> int8_steps(const kernels::PanelSource<Source>& source,
+                                               const Threads& threads) const {
     std::vector<double> steps(layout_.columns);
-    for (std::size_t n = 0; n < layout_.columns; ++n) {
+    threads.parallel_for(layout_.columns, [&](std::size_t n, std::size_t) {
       double largest = 0;
       for (std::size_t t = 0; t < layout_.taps; ++t) {
         const Source* in = source.data + t * source.tap_stride + n * source.column_stride;
@@ -151,53 +186,52 @@ class PackedWeights {
         }
       }
       steps[n] = largest > 0 ? largest / 127 : 1;
-    }
+    });
     return steps;
   }
 
   /// In double: the weights as narrow panels would hold them, times their scale.
   template <class Source>
-  void pack_rounded(const ProductSource<Source>& source) {
+  void pack_rounded(const kernels::PanelSource<Source>& source, const Threads& threads) {
     const std::vector<double> steps =
-        precision_ == Precision::int8 ? int8_steps(source) : std::vector<double>();
-    panels_ = AlignedBuffer<T>(layout_.size());
-    pack(source, panels_, [&](Source value, std::size_t n) {
-      auto rounded = static_cast<double>(value);
-      if (precision_ == Precision::bf16) {
-        rounded = static_cast<double>(to_bfloat16(static_cast<float>(value)));
-      } else if (precision_ == Precision::int8) {
-        rounded = steps[n] * std::nearbyint(rounded / steps[n]);
-      }
-      return source.scale_of(n) * rounded;
-    });
+        precision_ == Precision::int8 ? int8_steps(source, threads) : std::vector<double>();
+    panels_ = pack<T>(
+        source,
+        [&](Source value, std::size_t n) {
+          auto rounded = static_cast<double>(value);
+          if (precision_ == Precision::bf16) {
+            rounded = static_cast<double>(to_bfloat16(static_cast<float>(value)));
+          } else if (precision_ == Precision::int8) {
+            rounded = steps[n] * std::nearbyint(rounded / steps[n]);
+          }
+          return source.scale_of(n) * rounded;
+        },
+        threads);
   }
 
   template <class Source>
-  void pack_int8(const ProductSource<Source>& source) {
-    using Dot = simd::DotProduct<T, std::int8_t, Arch>;
-    const std::vector<double> steps = int8_steps(source);
-    int8_panels_ = AlignedBuffer<std::int8_t>(layout_.size());
-    scale_ = zeros<T>(layout_.padded_columns());
+  void pack_int8(const kernels::PanelSource<Source>& source, const Threads& threads) {
+    const std::vector<double> steps = int8_steps(source, threads);
+    AlignedBuffer<T> scale = zeros<T>(scale_.size());
     for (std::size_t n = 0; n < layout_.columns; ++n) {
-      scale_[n] = static_cast<T>(steps[n] * static_cast<double>(input_.scale) * source.scale_of(n));
+      scale[n] = static_cast<T>(steps[n] * static_cast<double>(input_.scale) * source.scale_of(n));
     }
-    pack(source, int8_panels_, [&](Source value, std::size_t n) {
-      return static_cast<std::int8_t>(std::nearbyint(static_cast<double>(value) / steps[n]));
-    });
-    const std::int32_t held = input_.zero_point - Dot::left_offset(input_.zero_point);
-    if (held != 0) correct_for(held);
+    scale_ = std::move(scale);
+    int8_panels_ = pack<std::int8_t>(
+        source,
+        [&](Source value, std::size_t n) {
+          return static_cast<std::int8_t>(std::nearbyint(static_cast<double>(value) / steps[n]));
+        },
+        threads);
+    if (held() != 0) correct();
   }
 
-  /// Left operands hold `held` too much: what is to be taken off the sums of each chunk.
-  void correct_for(std::int32_t held) {
+  /// What is to be taken off the sums of each chunk, as left operands hold too much.
+  void correct() {
     constexpr std::size_t lanes = kernels::MatmulTile<T, Arch>::lanes;
     constexpr std::size_t group = simd::DotProduct<T, std::int8_t, Arch>::group;
-    const std::size_t padded = layout_.padded_columns();
-    std::size_t chunks = 0;
-    kernels::for_each_depth_chunk<std::int8_t>(layout_.taps, layout_.depth,
-                                               [&](const auto&) { ++chunks; });
-    correction_ = zeros<std::int32_t>(chunks * padded);
-    std::int32_t* out = correction_.data();
+    AlignedBuffer<std::int32_t> correction = zeros<std::int32_t>(correction_.size());
+    std::int32_t* out = correction.data();
     kernels::for_each_depth_chunk<std::int8_t>(
         layout_.taps, layout_.depth, [&](const kernels::DepthChunk& chunk) {
           const std::size_t first = chunk.first_tap * layout_.depth + chunk.first_depth;
@@ -206,22 +240,23 @@ class PackedWeights {
             const std::size_t width = layout_.first_vector(p + 1) * lanes - column;
             const std::int8_t* w = int8_panels_.data() + column * layout_.rows() + first * width;
             for (std::size_t i = 0; i < chunk.taps * chunk.depth * width; ++i) {
-              out[column + i / group % width] -= held * w[i];
+              out[column + i / group % width] -= held() * w[i];
             }
           }
-          out += padded;
+          out += layout_.padded_columns();
         });
+    correction_ = std::move(correction);
   }
 
   Layout layout_;
   Precision precision_ = Precision::f32;
-  AlignedBuffer<T> panels_;  ///< one of the three, by `precision_`
-  AlignedBuffer<bfloat16> bfloat16_panels_;
-  AlignedBuffer<std::int8_t> int8_panels_;
-  AlignedBuffer<T> scale_;                  ///< of narrow panels
-  AlignedBuffer<std::int32_t> correction_;  ///< of int8 panels, where needed
   Quantization input_;
-  AlignedBuffer<T> bias_;
+  SharedBuffer<T> panels_;  ///< one of the three, by `precision_`
+  SharedBuffer<bfloat16> bfloat16_panels_;
+  SharedBuffer<std::int8_t> int8_panels_;
+  SharedBuffer<T> scale_;                  ///< of narrow panels
+  SharedBuffer<std::int32_t> correction_;  ///< of int8 panels, where needed
+  SharedBuffer<T> bias_;
 };
 
 }  // namespace q2l::ops

@@ -19,6 +19,12 @@ template <class T, class Arch>
 struct PatchMerging {
   LayerNorm<T> norm;          ///< 4 C
   Linear<T, Arch> reduction;  ///< 4 C -> 2 C
+
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    visit("norm", self.norm);
+    visit("reduction", self.reduction);
+  }
 };
 
 /// out [N, H / 2, W / 2, 2 C] = linear(norm(neighbours of in [N, H, W, C])), the neighbours side by

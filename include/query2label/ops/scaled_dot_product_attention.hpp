@@ -82,10 +82,10 @@ void scaled_dot_product_attention(const Context& context, Matrix<const T> q, Mat
     const T* const mask = bias.masks && bias.mask_of[n] > 0
                               ? bias.masks + (bias.mask_of[n] - 1) * queries * tokens
                               : nullptr;
-    kernels::pack_panels<T, Arch>(key_layout, k.row(n * tokens) + column, 0, 1, k.stride, keys, 0,
-                                  key_layout.panels());
-    kernels::pack_panels<T, Arch>(value_layout, v.row(n * tokens) + column, 0, v.stride, 1, values,
-                                  0, value_layout.panels());
+    const kernels::PanelSource<T> key_source{k.row(n * tokens) + column, 0, 1, k.stride};
+    const kernels::PanelSource<T> value_source{v.row(n * tokens) + column, 0, v.stride, 1};
+    kernels::pack_panels<T, Arch>(key_layout, key_source, keys, 0, key_layout.panels());
+    kernels::pack_panels<T, Arch>(value_layout, value_source, values, 0, value_layout.panels());
     const std::size_t end = queries * (part + 1) / parts;
     for (std::size_t m = queries * part / parts; m < end; m += block_rows) {
       const std::size_t rows = std::min(block_rows, end - m);

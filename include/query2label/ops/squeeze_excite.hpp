@@ -18,6 +18,12 @@ template <class T, class Arch>
 struct SqueezeExcite {
   Linear<T, Arch> fc1;  ///< C -> squeezed
   Linear<T, Arch> fc2;  ///< squeezed -> C
+
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    visit("fc1", self.fc1);
+    visit("fc2", self.fc2);
+  }
 };
 
 namespace detail {

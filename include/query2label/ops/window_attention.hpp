@@ -4,12 +4,12 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <utility>
 
 #include "query2label/core/aligned_buffer.hpp"
 #include "query2label/core/context.hpp"
 #include "query2label/core/shape_check.hpp"
+#include "query2label/core/shared_buffer.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/ops/linear.hpp"
 #include "query2label/ops/scaled_dot_product_attention.hpp"
@@ -85,9 +85,9 @@ struct WindowAttention {
   bool is_shifted = false;  ///< by half a window, where the grid is larger than a window
   Linear<T, Arch> qkv;      ///< D -> 3 D
   Linear<T, Arch> out;      ///< D -> D
-  AlignedBuffer<T> table;   ///< [(2 S - 1)^2, A]
-  AlignedBuffer<T> bias;    ///< [A, S^2, S^2], from the table
-  AlignedBuffer<T> masks;   ///< [3, S^2, S^2], or empty where not shifted
+  SharedBuffer<T> table;    ///< [(2 S - 1)^2, A]
+  SharedBuffer<T> bias;     ///< [A, S^2, S^2], from the table
+  SharedBuffer<T> masks;    ///< [3, S^2, S^2], or empty where not shifted
   AlignedBuffer<T> zeros;   ///< [D], a pixel of the padding
 
   WindowAttention() = default;
@@ -96,13 +96,13 @@ struct WindowAttention {
   /// query that lies dy below and dx right of its key. Throws Error bad_argument when sizes do not
   /// fit.
   WindowAttention(std::size_t heads_, std::size_t window_, bool is_shifted_, Linear<T, Arch> qkv_,
-                  Linear<T, Arch> out_, std::span<const T> bias_table)
+                  Linear<T, Arch> out_, const SharedBuffer<T>& bias_table)
       : heads(heads_),
         window(window_),
         is_shifted(is_shifted_),
         qkv(std::move(qkv_)),
         out(std::move(out_)),
-        table(bias_table.size()),
+        table(bias_table.copy()),
         zeros(width()) {
     require_argument(window > 0 && window <= largest_window, "WindowAttention",
                      "the window must have 1 to 32 tokens a side");
@@ -110,14 +110,27 @@ struct WindowAttention {
     require_equal(qkv.out_features(), 3 * width(), "WindowAttention: outputs of qkv");
     require_equal(table.size(), (2 * window - 1) * (2 * window - 1) * heads,
                   "WindowAttention: elements of the bias table");
-    std::copy(bias_table.begin(), bias_table.end(), table.data());
     std::fill_n(zeros.data(), width(), T(0));
     const std::size_t pairs = window * window * window * window;
-    bias = AlignedBuffer<T>(heads * pairs);
-    detail::expand_relative_position_bias(table.data(), window, heads, window, bias.data());
+    bias = SharedBuffer<T>::to_come(heads * pairs);
+    masks = SharedBuffer<T>::to_come(is_shifted ? 3 * pairs : 0);
+    if (!table.is_known()) return;
+    AlignedBuffer<T> expanded(bias.size());
+    detail::expand_relative_position_bias(table.data(), window, heads, window, expanded.data());
+    bias = std::move(expanded);
     if (!is_shifted) return;
-    masks = AlignedBuffer<T>(3 * pairs);
-    detail::fill_seam_masks(window, masks.data());
+    AlignedBuffer<T> filled(masks.size());
+    detail::fill_seam_masks(window, filled.data());
+    masks = std::move(filled);
+  }
+
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    visit("qkv", self.qkv);
+    visit("out", self.out);
+    visit("table", self.table);
+    visit("bias", self.bias);
+    visit("masks", self.masks);
   }
 
   [[nodiscard]] std::size_t width() const noexcept { return out.in_features(); }

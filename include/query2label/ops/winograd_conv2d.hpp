@@ -4,18 +4,20 @@
 #include <algorithm>
 #include <cassert>
 #include <cstddef>
-#include <span>
-#include <vector>
+#include <type_traits>
+#include <utility>
 
 #include "query2label/core/aligned_buffer.hpp"
+#include "query2label/core/bfloat16.hpp"
 #include "query2label/core/context.hpp"
+#include "query2label/core/parallel_for.hpp"
 #include "query2label/core/precision.hpp"
 #include "query2label/core/shape_check.hpp"
+#include "query2label/core/shared_buffer.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/kernels/matmul_kernel.hpp"
 #include "query2label/kernels/winograd_kernel.hpp"
 #include "query2label/ops/matmul.hpp"
-#include "query2label/ops/packed_weights.hpp"
 
 namespace q2l::ops {
 
@@ -46,71 +48,134 @@ class WinogradConv2d {
  public:
   WinogradConv2d() = default;
 
-  /// `kernel` [out, 9, in] row-major, each filter times its element of `scale` [out] or 1 where
-  /// that is empty; `bias` [out]; `tile` is 2 or 4; `precision` f32 or bf16. Transformed in double
-  /// and rounded once.
+  /// `kernel` [out, in, 3, 3] row-major, each filter times its `scale` [out] if there is one,
+  /// `bias` [out]; `tile` is 2 or 4; `precision` f32 or bf16. Transformed in double and rounded
+  /// once.
   WinogradConv2d(std::size_t tile, std::size_t in_channels, std::size_t out_channels,
-                 const T* kernel, std::span<const double> scale, std::span<const double> bias,
+                 const SharedBuffer<T>& kernel, const double* scale,
+                 const SharedBuffer<double>& bias, const Threads& threads = {},
                  Precision precision = Precision::f32)
       : tile_(tile), columns_(out_channels), zeros_(in_channels) {
     assert(tile == 2 || tile == 4);
-    bias_ = AlignedBuffer<T>(
-        kernels::PanelLayout<T, Arch>{1, in_channels, out_channels}.padded_columns());
-    std::fill_n(bias_.data(), bias_.size(), T(0));
-    std::transform(bias.begin(), bias.end(), bias_.data(),
-                   [](double value) { return static_cast<T>(value); });
-    std::fill_n(zeros_.data(), in_channels, T(0));
-    if (tile == 2) {
-      pack(kernels::WinogradPoints<2>::weight, kernel, scale, precision);
+    // Whole vectors of columns: no product or transform has a remainder to treat.
+    const std::size_t padded =
+        kernels::PanelLayout<T, Arch>{1, in_channels, out_channels}.padded_columns();
+    layout_ = {1, in_channels, padded};
+    bias_ = SharedBuffer<T>::to_come(padded);
+    const std::size_t size = positions() * layout_.size();
+    if (precision == Precision::bf16) {
+      bfloat16_panels_ = SharedBuffer<bfloat16>::to_come(size);
+      ones_ = AlignedBuffer<T>(padded);
+      std::fill_n(ones_.data(), padded, T(1));
     } else {
-      pack(kernels::WinogradPoints<4>::weight, kernel, scale, precision);
+      panels_ = SharedBuffer<T>::to_come(size);
+    }
+    std::fill_n(zeros_.data(), in_channels, T(0));
+    if (!kernel.is_known()) return;
+    AlignedBuffer<T> padded_bias(padded);
+    std::fill_n(padded_bias.data(), padded, T(0));
+    std::transform(bias.begin(), bias.end(), padded_bias.data(),
+                   [](double value) { return static_cast<T>(value); });
+    bias_ = std::move(padded_bias);
+    const auto fill = [&]<class W>(SharedBuffer<W>& panels) {
+      panels = tile == 2
+                   ? pack<W>(kernels::WinogradPoints<2>::weight, kernel.data(), scale, threads)
+                   : pack<W>(kernels::WinogradPoints<4>::weight, kernel.data(), scale, threads);
+    };
+    if (precision == Precision::bf16) {
+      fill(bfloat16_panels_);
+    } else {
+      fill(panels_);
     }
   }
 
   [[nodiscard]] std::size_t tile() const noexcept { return tile_; }  ///< 0 where there are none
   [[nodiscard]] std::size_t positions() const noexcept { return (tile_ + 2) * (tile_ + 2); }
-  [[nodiscard]] std::size_t in_channels() const noexcept { return zeros_.size(); }
+  [[nodiscard]] std::size_t in_channels() const noexcept { return layout_.depth; }
   [[nodiscard]] std::size_t out_channels() const noexcept { return columns_; }
-  /// The right operand of position `p`; its columns are whole vectors.
-  [[nodiscard]] const PackedWeights<T, Arch>& weights(std::size_t p) const noexcept {
-    return weights_[p];
+  /// Of the right operand of a position; its columns are whole vectors.
+  [[nodiscard]] const kernels::PanelLayout<T, Arch>& layout() const noexcept { return layout_; }
+  /// Calls `body` with the right operand of position `p` as a kernels::PanelMatrix.
+  template <class Body>
+  void visit(std::size_t p, Body&& body) const {
+    const std::size_t begin = p * layout_.size();
+    if constexpr (std::is_same_v<T, float>) {
+      if (!bfloat16_panels_.empty()) {
+        return body(kernels::PanelMatrix<T, Arch, bfloat16>{
+            layout_, bfloat16_panels_.data() + begin, ones_.data()});
+      }
+    }
+    body(kernels::PanelMatrix<T, Arch>{layout_, panels_.data() + begin});
   }
   [[nodiscard]] const T* bias() const noexcept { return bias_.data(); }
   [[nodiscard]] const T* zeros() const noexcept { return zeros_.data(); }
 
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    visit("panels", self.panels_);
+    visit("bfloat16_panels", self.bfloat16_panels_);
+    visit("bias", self.bias_);
+  }
+
  private:
-  /// The two-dimensional transform weight w weight^T, position by position.
-  template <class Matrix1d>
-  void pack(const Matrix1d& weight, const T* kernel, std::span<const double> scale,
-            Precision precision) {
-    const std::size_t depth = in_channels();
-    // Whole vectors of columns: no product or transform has a remainder to treat.
-    const std::size_t padded = bias_.size();
-    std::vector<double> transformed(depth * padded, 0.0);
-    weights_.reserve(positions());
-    for (std::size_t p = 0; p < positions(); ++p) {
-      const auto& rows = weight[p / weight.size()];
-      const auto& columns = weight[p % weight.size()];
-      for (std::size_t o = 0; o < columns_; ++o) {
-        double* const out = transformed.data() + o * depth;
-        std::fill_n(out, depth, 0.0);
-        for (std::size_t t = 0; t < 9; ++t) {
-          const double factor = rows[t / 3] * columns[t % 3] * (scale.empty() ? 1.0 : scale[o]);
-          if (factor == 0.0) continue;
-          const T* const in = kernel + (o * 9 + t) * depth;
-          for (std::size_t c = 0; c < depth; ++c) out[c] += factor * static_cast<double>(in[c]);
+  /// The two-dimensional transform weight w weight^T of every filter, a block of channels at a
+  /// time.
+  template <class W, class Matrix1d>
+  [[nodiscard]] AlignedBuffer<W> pack(const Matrix1d& weight, const T* kernel, const double* scale,
+                                      const Threads& threads) const {
+    constexpr std::size_t block = 16;
+    constexpr std::size_t taps = 9;
+    const std::size_t depth = layout_.depth;
+    constexpr std::size_t group = std::is_same_v<W, bfloat16> ? 2 : 1;  // as products want it
+    AlignedBuffer<W> panels(positions() * layout_.size());
+    threads.parallel_for(layout_.panels(), [&](std::size_t panel, std::size_t) {
+      constexpr std::size_t lanes = kernels::MatmulTile<T, Arch>::lanes;
+      const std::size_t begin = layout_.first_vector(panel) * lanes;
+      const std::size_t width = layout_.first_vector(panel + 1) * lanes - begin;
+      for (std::size_t task = 0; task < (depth + block - 1) / block * width; ++task) {
+        const std::size_t n = task % width;
+        const std::size_t c = task / width * block;
+        const std::size_t channels = std::min(block, depth - c);
+        double filters[taps][block] = {};  // zero in the columns that pad the last vector
+        if (const std::size_t o = begin + n; o < columns_) {
+          for (std::size_t i = 0; i < channels; ++i) {
+            for (std::size_t t = 0; t < taps; ++t) {
+              filters[t][i] = (scale != nullptr ? scale[o] : 1.0) *
+                              static_cast<double>(kernel[(o * depth + c + i) * taps + t]);
+            }
+          }
+        }
+        for (std::size_t p = 0; p < positions(); ++p) {
+          const auto& rows = weight[p / weight.size()];
+          const auto& columns = weight[p % weight.size()];
+          double sums[block] = {};
+          for (std::size_t t = 0; t < taps; ++t) {
+            const double factor = rows[t / 3] * columns[t % 3];
+            if (factor == 0.0) continue;
+            for (std::size_t i = 0; i < block; ++i) sums[i] += factor * filters[t][i];
+          }
+          W* const out = panels.data() + p * layout_.size() + begin * depth + c * width;
+          for (std::size_t i = 0; i < channels; ++i) {
+            W& element = out[(i / group * width + n) * group + i % group];
+            if constexpr (std::is_same_v<W, bfloat16>) {
+              element = to_bfloat16(static_cast<float>(sums[i]));
+            } else {
+              element = static_cast<W>(sums[i]);
+            }
+          }
         }
       }
-      weights_.emplace_back(kernels::PanelLayout<T, Arch>{1, depth, padded},
-                            ProductSource<double>{transformed.data(), 0, 1, depth},
-                            std::span<const double>{}, ProductSettings{{}, precision, {}});
-    }
+    });
+    return panels;
   }
 
   std::size_t tile_ = 0;
   std::size_t columns_ = 0;
-  std::vector<PackedWeights<T, Arch>> weights_;  ///< of each position
-  AlignedBuffer<T> bias_;
+  kernels::PanelLayout<T, Arch> layout_;  ///< of one position
+  SharedBuffer<T> panels_;                ///< or the next
+  SharedBuffer<bfloat16> bfloat16_panels_;
+  SharedBuffer<T> bias_;
+  AlignedBuffer<T> ones_;   ///< the columns' scales of bfloat16 panels
   AlignedBuffer<T> zeros_;  ///< a pixel of the zero border
 };
 
@@ -146,7 +211,7 @@ class WinogradRun {
   void run(const Context& context) const {
     constexpr std::size_t fewest_tiles = 2 * kernels::MatmulTile<T, Arch>::rows;
     const std::size_t tiles = in_.batch * tiles_high_ * tiles_wide_;
-    const std::size_t panels = layer_.weights(0).layout().panels();
+    const std::size_t panels = layer_.layout().panels();
     const Workspace::Frame frame(context.workspace);
 
     const std::size_t row = std::max(input_row(), product_row());
@@ -211,7 +276,7 @@ class WinogradRun {
     return round_up(layer_.in_channels(), line);
   }
   [[nodiscard]] std::size_t product_row() const noexcept {
-    return round_up(layer_.weights(0).layout().columns, line);
+    return round_up(layer_.layout().columns, line);
   }
   struct TilePlace {
     std::size_t n, y, x;  ///< of the first result
@@ -241,7 +306,7 @@ class WinogradRun {
   /// Some panels of one position.
   void multiply(std::size_t p, std::size_t first_panel, std::size_t last_panel,
                 const Scratch& scratch) const noexcept {
-    layer_.weights(p).visit([&](const auto& panels) {
+    layer_.visit(p, [&](const auto& panels) {
       kernels::matmul_block<T, Arch>(
           kernels::StridedRows<T>{scratch.inputs + p * scratch.input_position, input_row()}, 0,
           scratch.last - scratch.first, panels, first_panel, last_panel, {},

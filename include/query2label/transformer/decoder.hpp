@@ -11,6 +11,7 @@
 
 #include "query2label/core/aligned_buffer.hpp"
 #include "query2label/core/context.hpp"
+#include "query2label/core/shared_buffer.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/ops/add.hpp"
 #include "query2label/ops/cross_attention.hpp"
@@ -28,6 +29,16 @@ struct DecoderLayer {
   ops::CrossAttention<T, Arch> cross_attention;
   ops::FeedForward<T, Arch> feed_forward;
   ops::LayerNorm<T> norm1, norm2, norm3;  ///< norm1 only beside self_attention
+
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    visit("self_attention", self.self_attention);
+    visit("cross_attention", self.cross_attention);
+    visit("feed_forward", self.feed_forward);
+    visit("norm1", self.norm1);
+    visit("norm2", self.norm2);
+    visit("norm3", self.norm3);
+  }
 };
 
 /// The transformer decoder: one learned query per label asks the tokens.
@@ -67,11 +78,18 @@ class Decoder {
       decoder.layers_.push_back(std::move(layer));
     }
     decoder.norm_ = load_layer_norm<T>(weights, root + "norm", width);
-    const std::vector<T> queries = weights.take<T>("query_embed.weight", {shape.labels, width});
-    decoder.query_embed_ = AlignedBuffer<T>(queries.size());
-    std::copy(queries.begin(), queries.end(), decoder.query_embed_.data());
-    decoder.prepare_first_layer();
+    decoder.query_embed_ = weights.take<T>("query_embed.weight", {shape.labels, width}).copy();
+    decoder.prepare_first_layer(weights.threads());
     return decoder;
+  }
+
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    visit("layers", self.layers_);
+    visit("norm", self.norm_);
+    visit("query_embed", self.query_embed_);
+    visit("first_x", self.first_x_);
+    visit("first_queries", self.first_queries_);
   }
 
   [[nodiscard]] const TransformerShape& shape() const noexcept { return shape_; }
@@ -130,18 +148,22 @@ class Decoder {
   }
 
   /// Layer 0 up to its cross-attention, which sees no picture.
-  void prepare_first_layer() {
+  void prepare_first_layer(const Threads& threads) {
     const std::size_t labels = shape_.labels;
     const DecoderLayer<T, Arch>& layer = layers_.front();
-    first_x_ = AlignedBuffer<T>(labels * shape_.width);
-    std::fill_n(first_x_.data(), first_x_.size(), T(0));
     const std::size_t rows = layer.cross_attention.query_rows(labels);
-    first_queries_ = AlignedBuffer<T>(rows * shape_.width);
-    const Matrix<T> x{first_x_.data(), labels, shape_.width};
-    const Matrix<T> queries{first_queries_.data(), rows, shape_.width};
-    SerialRunner runner;
+    first_x_ = SharedBuffer<T>::to_come(labels * shape_.width);
+    first_queries_ = SharedBuffer<T>::to_come(rows * shape_.width);
+    if (!query_embed_.is_known()) return;
+    AlignedBuffer<T> first_x(first_x_.size());
+    AlignedBuffer<T> first_queries(first_queries_.size());
+    std::fill_n(first_x.data(), first_x.size(), T(0));
+    const Matrix<T> x{first_x.data(), labels, shape_.width};
+    const Matrix<T> queries{first_queries.data(), rows, shape_.width};
+    SerialRunner serial;
     const auto run = [&](Workspace& workspace) {
-      const Context context{runner, 1, workspace};
+      const Context context{threads.runner != nullptr ? *threads.runner : serial, threads.workers,
+                            workspace};
       attend_labels(context, layer, 1, query_embed(), x);
       project(context, layer, query_embed(), x, queries);
     };
@@ -149,6 +171,8 @@ class Decoder {
     run(plan);
     Workspace workspace(plan.peak());
     run(workspace);
+    first_x_ = std::move(first_x);
+    first_queries_ = std::move(first_queries);
   }
 
   /// Rows `labels` of each of `groups` groups of K rows.
@@ -239,9 +263,9 @@ class Decoder {
   ops::CrossAttentionForm form_ = ops::CrossAttentionForm::project_memory;
   std::vector<DecoderLayer<T, Arch>> layers_;
   ops::LayerNorm<T> norm_;
-  AlignedBuffer<T> query_embed_;    ///< [K, D]
-  AlignedBuffer<T> first_x_;        ///< [K, D]: x before layer 0's cross-attention
-  AlignedBuffer<T> first_queries_;  ///< its projected queries
+  SharedBuffer<T> query_embed_;    ///< [K, D]
+  SharedBuffer<T> first_x_;        ///< [K, D]: x before layer 0's cross-attention
+  SharedBuffer<T> first_queries_;  ///< its projected queries
 };
 
 }  // namespace q2l

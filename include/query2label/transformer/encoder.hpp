@@ -22,6 +22,14 @@ struct EncoderLayer {
   ops::SelfAttention<T, Arch> self_attention;
   ops::FeedForward<T, Arch> feed_forward;
   ops::LayerNorm<T> norm1, norm2;
+
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    visit("self_attention", self.self_attention);
+    visit("feed_forward", self.feed_forward);
+    visit("norm1", self.norm1);
+    visit("norm2", self.norm2);
+  }
 };
 
 /// The transformer encoder: tokens attend to each other. No layers: the tokens pass unchanged.
@@ -54,6 +62,12 @@ struct Encoder {
       encoder.norm = load_layer_norm<T>(weights, root + "norm", shape.width);
     }
     return encoder;
+  }
+
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    visit("layers", self.layers);
+    visit("norm", self.norm);
   }
 };
 

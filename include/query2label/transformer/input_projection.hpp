@@ -3,9 +3,9 @@
 
 #include <cstddef>
 #include <optional>
-#include <vector>
 
 #include "query2label/core/context.hpp"
+#include "query2label/core/shared_buffer.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/ops/linear.hpp"
 #include "query2label/weights/weight_map.hpp"
@@ -20,10 +20,15 @@ struct InputProjection {
 
   /// Reads `input_proj.weight` [D, C, 1, 1] and `input_proj.bias` [D].
   static InputProjection load(WeightMap& weights, std::size_t channels, std::size_t width) {
-    const std::vector<T> weight = weights.take<T>("input_proj.weight", {width, channels, 1, 1});
-    const std::vector<T> bias = weights.take<T>("input_proj.bias", {width});
-    return {ops::Linear<T, Arch>(channels, width, weight, bias,
+    const SharedBuffer<T> weight = weights.take<T>("input_proj.weight", {width, channels, 1, 1});
+    const SharedBuffer<T> bias = weights.take<T>("input_proj.bias", {width});
+    return {ops::Linear<T, Arch>(channels, width, weight, bias, weights.threads(),
                                  weights.precision().settings("input_proj"))};
+  }
+
+  template <class Self, class Visitor>
+  static void visit_buffers(Self& self, Visitor& visit) {
+    visit("linear", self.linear);
   }
 };
 

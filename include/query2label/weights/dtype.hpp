@@ -6,6 +6,9 @@
 #include <cstdint>
 #include <optional>
 #include <string_view>
+#include <type_traits>
+
+#include "query2label/core/bfloat16.hpp"
 
 namespace q2l {
 
@@ -44,6 +47,23 @@ constexpr std::string_view to_string(Dtype dtype) noexcept {
 /// Bytes of one element.
 constexpr std::size_t size_of(Dtype dtype) noexcept {
   return detail::dtype_rows[static_cast<std::size_t>(dtype)].bytes;
+}
+
+/// The type whose elements are Ts.
+template <class T>
+constexpr Dtype dtype_of() noexcept {
+  if constexpr (std::is_same_v<T, float>) {
+    return Dtype::f32;
+  } else if constexpr (std::is_same_v<T, double>) {
+    return Dtype::f64;
+  } else if constexpr (std::is_same_v<T, bfloat16>) {
+    return Dtype::bf16;
+  } else if constexpr (std::is_same_v<T, std::int32_t>) {
+    return Dtype::i32;
+  } else {
+    static_assert(std::is_same_v<T, std::int8_t>);
+    return Dtype::i8;
+  }
 }
 
 /// The type of that exact name, or nothing.

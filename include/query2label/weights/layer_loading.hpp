@@ -2,11 +2,11 @@
 #pragma once
 
 #include <cstddef>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "query2label/core/shared_buffer.hpp"
 #include "query2label/ops/batch_norm.hpp"
 #include "query2label/ops/conv2d.hpp"
 #include "query2label/ops/layer_norm.hpp"
@@ -24,17 +24,18 @@ namespace q2l {
 template <class T, class Arch>
 ops::Linear<T, Arch> load_linear(WeightMap& weights, const std::string& prefix, std::size_t in,
                                  std::size_t out, bool bias = true) {
-  const std::vector<T> weight = weights.take<T>(prefix + ".weight", {out, in});
-  const std::vector<T> offset = bias ? weights.take<T>(prefix + ".bias", {out}) : std::vector<T>();
-  return {in, out, weight, offset, weights.precision().settings(prefix)};
+  const SharedBuffer<T> weight = weights.take<T>(prefix + ".weight", {out, in});
+  const SharedBuffer<T> offset =
+      bias ? weights.take<T>(prefix + ".bias", {out}) : SharedBuffer<T>();
+  return {in, out, weight, offset, weights.threads(), weights.precision().settings(prefix)};
 }
 
 /// `prefix`.weight and `prefix`.bias [width].
 template <class T>
 ops::LayerNorm<T> load_layer_norm(WeightMap& weights, const std::string& prefix, std::size_t width,
                                   T eps = T(1e-5)) {
-  const std::vector<T> weight = weights.take<T>(prefix + ".weight", {width});
-  const std::vector<T> bias = weights.take<T>(prefix + ".bias", {width});
+  const SharedBuffer<T> weight = weights.take<T>(prefix + ".weight", {width});
+  const SharedBuffer<T> bias = weights.take<T>(prefix + ".bias", {width});
   return {weight, bias, eps};
 }
 
@@ -44,10 +45,11 @@ namespace detail {
 template <class T, class Fold>
 ops::ChannelAffine load_folded_norm(WeightMap& weights, const std::string& prefix,
                                     std::size_t channels, double eps, Fold&& fold) {
-  const std::vector<T> weight = weights.take<T>(prefix + ".weight", {channels});
-  const std::vector<T> bias = weights.take<T>(prefix + ".bias", {channels});
-  const std::vector<T> mean = weights.take<T>(prefix + ".running_mean", {channels});
-  const std::vector<T> variance = weights.take<T>(prefix + ".running_var", {channels});
+  const SharedBuffer<T> weight = weights.take<T>(prefix + ".weight", {channels});
+  const SharedBuffer<T> bias = weights.take<T>(prefix + ".bias", {channels});
+  const SharedBuffer<T> mean = weights.take<T>(prefix + ".running_mean", {channels});
+  const SharedBuffer<T> variance = weights.take<T>(prefix + ".running_var", {channels});
+  if (!variance.is_known()) return {std::vector<double>(channels), std::vector<double>(channels)};
   return fold(weight, bias, mean, variance, eps, prefix + ".running_var");
 }
 
@@ -75,11 +77,11 @@ template <class T, class Arch>
 ops::Conv2d<T, Arch> load_conv2d(WeightMap& weights, const std::string& prefix,
                                  const ops::Conv2dShape& shape, bool bias,
                                  const ops::ChannelAffine& norm = {}) {
-  const std::vector<T> weight = weights.take<T>(
+  const SharedBuffer<T> weight = weights.take<T>(
       prefix + ".weight", {shape.out_channels, shape.in_channels, shape.kernel, shape.kernel});
-  const std::vector<T> offset =
-      bias ? weights.take<T>(prefix + ".bias", {shape.out_channels}) : std::vector<T>();
-  return {shape, weight, offset, norm, weights.precision().settings(prefix)};
+  const SharedBuffer<T> offset =
+      bias ? weights.take<T>(prefix + ".bias", {shape.out_channels}) : SharedBuffer<T>();
+  return {shape, weight, offset, norm, weights.threads(), weights.precision().settings(prefix)};
 }
 
 /// The 1x1 convolutions `prefix`.fc1 [squeezed, channels, 1, 1] and `prefix`.fc2 [channels,
@@ -88,9 +90,9 @@ template <class T, class Arch>
 ops::SqueezeExcite<T, Arch> load_squeeze_excite(WeightMap& weights, const std::string& prefix,
                                                 std::size_t channels, std::size_t squeezed) {
   const auto load = [&](const std::string& name, std::size_t in, std::size_t out) {
-    const std::vector<T> weight = weights.take<T>(name + ".weight", {out, in, 1, 1});
-    const std::vector<T> bias = weights.take<T>(name + ".bias", {out});
-    return ops::Linear<T, Arch>(in, out, weight, bias);
+    const SharedBuffer<T> weight = weights.take<T>(name + ".weight", {out, in, 1, 1});
+    const SharedBuffer<T> bias = weights.take<T>(name + ".bias", {out});
+    return ops::Linear<T, Arch>(in, out, weight, bias, weights.threads());
   };
   return {load(prefix + ".fc1", channels, squeezed), load(prefix + ".fc2", squeezed, channels)};
 }
@@ -99,12 +101,13 @@ ops::SqueezeExcite<T, Arch> load_squeeze_excite(WeightMap& weights, const std::s
 template <class T, class Make>
 auto load_multi_head_attention(WeightMap& weights, const std::string& prefix, std::size_t width,
                                std::size_t heads, Make&& make) {
-  const std::vector<T> in_weight = weights.take<T>(prefix + ".in_proj_weight", {3 * width, width});
-  const std::vector<T> in_bias = weights.take<T>(prefix + ".in_proj_bias", {3 * width});
-  const std::vector<T> out_weight = weights.take<T>(prefix + ".out_proj.weight", {width, width});
-  const std::vector<T> out_bias = weights.take<T>(prefix + ".out_proj.bias", {width});
+  const SharedBuffer<T> in_weight = weights.take<T>(prefix + ".in_proj_weight", {3 * width, width});
+  const SharedBuffer<T> in_bias = weights.take<T>(prefix + ".in_proj_bias", {3 * width});
+  const SharedBuffer<T> out_weight = weights.take<T>(prefix + ".out_proj.weight", {width, width});
+  const SharedBuffer<T> out_bias = weights.take<T>(prefix + ".out_proj.bias", {width});
   return make(ops::MultiHeadAttentionParameters<T>{
-      width, heads, in_weight, in_bias, out_weight, out_bias, [&](std::string_view product) {
+      width, heads, in_weight, in_bias, out_weight, out_bias, weights.threads(),
+      [&](std::string_view product) {
         return weights.precision().settings(prefix + "." + std::string(product));
       }});
 }

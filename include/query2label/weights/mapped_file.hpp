@@ -5,17 +5,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
-#include <memory>
 #include <span>
 #include <string>
 #include <utility>
 
+#include "query2label/core/aligned_buffer.hpp"
 #include "query2label/core/error.hpp"
 #include "query2label/core/file_descriptor.hpp"
+#include "query2label/core/parallel_for.hpp"
 
 namespace q2l {
 
@@ -60,7 +62,8 @@ class MappedFile {
  public:
   /// Throws not_regular_file at once for folders, pipes, sockets and devices; io where the system
   /// refuses; file_changed where the size changes meanwhile.
-  explicit MappedFile(const std::filesystem::path& path, FileAccess access = FileAccess::map)
+  explicit MappedFile(const std::filesystem::path& path, FileAccess access = FileAccess::map,
+                      const Threads& threads = {})
       : path_(path.string()) {
     file_ = detail::open_regular_file(path_);
     state_ = current_state();
@@ -68,7 +71,7 @@ class MappedFile {
     if (access == FileAccess::map) {
       map();
     } else {
-      read();
+      read(threads);
     }
     check_unchanged();
   }
@@ -83,9 +86,16 @@ class MappedFile {
                   {.path = path_});
   }
 
-  /// Gives the memory of mapped pages back until they are read again.
-  void release_pages() const noexcept {
-    if (mapping_) ::madvise(const_cast<std::byte*>(bytes_.data()), bytes_.size(), MADV_DONTNEED);
+  /// Gives the memory of the mapped pages that lie within `part` of `bytes()` back until they are
+  /// read again.
+  void release_pages(std::span<const std::byte> part) const noexcept {
+    if (!mapping_) return;
+    const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    const auto offset = static_cast<std::size_t>(part.data() - bytes_.data());
+    const std::size_t begin = round_up(offset, page);
+    const std::size_t end = (offset + part.size()) / page * page;
+    if (begin >= end) return;
+    ::madvise(const_cast<std::byte*>(bytes_.data()) + begin, end - begin, MADV_DONTNEED);
   }
 
  private:
@@ -113,26 +123,33 @@ class MappedFile {
     bytes_ = {static_cast<const std::byte*>(address), state_.size};
   }
 
-  void read() {
-    copy_ = std::make_unique_for_overwrite<std::byte[]>(state_.size);
-    std::size_t done = 0;
-    while (done < state_.size) {
-      const ssize_t count = ::read(file_.get(), copy_.get() + done, state_.size - done);
+  void read(const Threads& threads) {
+    constexpr std::size_t piece = std::size_t{4} << 20;
+    copy_ = AlignedBuffer<std::byte>(state_.size);
+    threads.parallel_for((state_.size + piece - 1) / piece, [&](std::size_t i, std::size_t) {
+      read_range(i * piece, std::min((i + 1) * piece, state_.size));
+    });
+    bytes_ = copy_.span();
+  }
+
+  void read_range(std::size_t begin, std::size_t end) {
+    while (begin < end) {
+      const ssize_t count =
+          ::pread(file_.get(), copy_.data() + begin, end - begin, static_cast<off_t>(begin));
       if (count < 0 && errno == EINTR) continue;
       if (count < 0) detail::throw_errno("cannot read", path_, errno);
       if (count == 0)
         throw Error(ErrorCode::file_changed, "the file became shorter while it was being read",
                     {.path = path_});
-      done += static_cast<std::size_t>(count);
+      begin += static_cast<std::size_t>(count);
     }
-    bytes_ = {copy_.get(), state_.size};
   }
 
   std::string path_;
   detail::FileDescriptor file_;
   State state_;
   detail::Mapping mapping_;
-  std::unique_ptr<std::byte[]> copy_;
+  AlignedBuffer<std::byte> copy_;
   std::span<const std::byte> bytes_;
 };
 

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -12,6 +14,7 @@
 
 #include "query2label/core/error.hpp"
 #include "query2label/core/limits.hpp"
+#include "query2label/core/parallel_for.hpp"
 #include "query2label/weights/byte_reader.hpp"
 #include "query2label/weights/dtype.hpp"
 #include "query2label/weights/element_conversion.hpp"
@@ -93,17 +96,45 @@ struct TensorEntry {
   /// element_count(). Throws non_finite, naming tensor, flat index and file offset, for a value
   /// that is NaN or infinite or becomes so in T.
   template <std::floating_point T>
-  void read_into(std::span<T> to) const {
+  void read_into(std::span<T> to, const Threads& threads = {}) const {
     if (to.size() != element_count())
       throw Error(ErrorCode::bad_argument, "the destination has another size", {.subject = name});
-    detail::visit_dtype(dtype, [&](auto stored) { read_as<decltype(stored)>(to); });
+    detail::visit_dtype(dtype, [&](auto stored) { read_as<decltype(stored)>(to, threads); });
   }
 
   template <std::floating_point T>
-  [[nodiscard]] std::vector<T> read() const {
+  [[nodiscard]] std::vector<T> read(const Threads& threads = {}) const {
     std::vector<T> out(static_cast<std::size_t>(element_count()));
-    read_into(std::span<T>(out));
+    read_into(std::span<T>(out), threads);
     return out;
+  }
+
+  /// The bytes of the elements where these lie in row-major order, else nothing.
+  [[nodiscard]] std::optional<std::span<const std::byte>> row_major_bytes() const {
+    const std::size_t size = size_of(dtype);
+    const auto count = static_cast<std::size_t>(element_count());
+    if (count == 0) return storage.first(0);
+    const Run run = longest_run();
+    if (run.length != count || (run.stride != 1 && count > 1)) return std::nullopt;
+    return storage.subspan(static_cast<std::size_t>(storage_offset) * size, count * size);
+  }
+
+  /// The elements where they lie, if that is in row-major order and as T; else nothing. Throws
+  /// non_finite as `read_into` does.
+  template <std::floating_point T>
+  [[nodiscard]] std::optional<std::span<const T>> read_in_place(const Threads& threads = {}) const {
+    const auto bytes = row_major_bytes();
+    const bool is_aligned =
+        bytes && reinterpret_cast<std::uintptr_t>(bytes->data()) % alignof(T) == 0;
+    if (!is_aligned || dtype != dtype_of<T>()) return std::nullopt;
+    const std::span<const T> elements(reinterpret_cast<const T*>(bytes->data()),
+                                      bytes->size() / sizeof(T));
+    const std::size_t bad =
+        find_in_blocks(threads, elements.size(), [&](std::size_t first, std::size_t count) {
+          return detail::find_non_finite(elements.data() + first, count);
+        });
+    if (bad != elements.size()) fail_non_finite(bad, storage_offset + bad);
+    return elements;
   }
 
  private:
@@ -117,23 +148,46 @@ struct TensorEntry {
   /// Copies runs along the last dimension, or along all of them where they are adjacent; checks
   /// each block while it is in the cache.
   template <class Stored, class T>
-  void read_as(std::span<T> to) const {
-    constexpr std::size_t block = 4096;  // elements: half of a 32 KiB first-level cache in float
+  void read_as(std::span<T> to, const Threads& threads) const {
     if (to.empty()) return;
     const auto [run, stride] = longest_run();
     std::vector<std::uint64_t> index(shape.size(), 0);
     std::uint64_t start = storage_offset;
     for (std::size_t done = 0; done < to.size(); done += run) {
-      for (std::size_t i = 0; i < run; i += block) {
-        const std::size_t count = std::min(block, run - i);
-        T* const out = to.data() + done + i;
-        detail::convert_elements<Stored>(storage.data() + (start + i * stride) * sizeof(Stored),
-                                         stride * sizeof(Stored), count, out);
-        const std::size_t bad = detail::find_non_finite(out, count);
-        if (bad != count) fail_non_finite(done + i + bad, start + (i + bad) * stride);
-      }
+      const auto read_block = [&, step = stride](std::size_t first, std::size_t count) {
+        T* const out = to.data() + done + first;
+        detail::convert_elements<Stored>(storage.data() + (start + first * step) * sizeof(Stored),
+                                         step * sizeof(Stored), count, out);
+        return detail::find_non_finite(out, count);
+      };
+      const std::size_t bad = find_in_blocks(threads, run, read_block);
+      if (bad != run) fail_non_finite(done + bad, start + bad * stride);
       start = next_run(index, start, run);
     }
+  }
+
+  /// The index of the first of `count` elements that `find(first, block_count)` finds in a block of
+  /// them (as an index in the block), or `count`. Every block in front of it has been searched.
+  template <class Find>
+  static std::size_t find_in_blocks(const Threads& threads, std::size_t count, const Find& find) {
+    constexpr std::size_t block = 4096;  // elements: half of a 32 KiB first-level cache in float
+    constexpr std::size_t blocks_of_a_task = 64;
+    const std::size_t blocks = (count + block - 1) / block;
+    std::atomic<std::size_t> found{count};
+    threads.parallel_for(
+        (blocks + blocks_of_a_task - 1) / blocks_of_a_task, [&](std::size_t task, std::size_t) {
+          const std::size_t end = std::min((task + 1) * blocks_of_a_task * block, count);
+          for (std::size_t i = task * blocks_of_a_task * block; i < end; i += block) {
+            const std::size_t size = std::min(block, end - i);
+            const std::size_t at = find(i, size);
+            if (at == size) continue;
+            std::size_t first = found;
+            while (i + at < first && !found.compare_exchange_weak(first, i + at)) {
+            }
+            return;
+          }
+        });
+    return found;
   }
 
   struct Run {

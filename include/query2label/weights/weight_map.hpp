@@ -9,6 +9,7 @@
 #include <functional>
 #include <limits>
 #include <map>
+#include <memory>
 #include <new>
 #include <optional>
 #include <set>
@@ -20,8 +21,11 @@
 
 #include "query2label/core/error.hpp"
 #include "query2label/core/limits.hpp"
+#include "query2label/core/shared_buffer.hpp"
+#include "query2label/core/thread_pool.hpp"
 #include "query2label/weights/file_kind.hpp"
 #include "query2label/weights/mapped_file.hpp"
+#include "query2label/weights/packed_layout.hpp"
 #include "query2label/weights/precision_plan.hpp"
 #include "query2label/weights/safetensors.hpp"
 #include "query2label/weights/tensor_entry.hpp"
@@ -33,11 +37,13 @@ namespace q2l {
 /// How a weight file is read.
 struct WeightOptions {
   FileAccess access = FileAccess::map;
-  TorchOptions torch;
+  TorchOptions torch = {};
+  std::size_t threads = 0;       ///< that read and pack; 0: all of the machine's
+  TaskRunner* runner = nullptr;  ///< the host's threads; null: a pool of the map's own
 };
 
 /// Where the tensors of a WeightMap came from.
-enum class WeightFormat { memory, safetensors, torch_zip, torch_legacy };
+enum class WeightFormat { memory, safetensors, packed, torch_zip, torch_legacy };
 
 /// The named tensors a model is built from. Loading checks the file's structure; values are read,
 /// converted and checked when the builder takes them. Tensors that are missing, of another shape or
@@ -47,6 +53,8 @@ class WeightMap {
   using Shape = std::vector<std::uint64_t>;
 
   /// No tensors, for `add`.
+  explicit WeightMap(const WeightOptions& options)
+      : workers_(options.threads), runner_(options.runner) {}
   WeightMap() = default;
 
   /// Opens a weight file of any supported format, told by its content. The prefixes `module.` and
@@ -54,8 +62,9 @@ class WeightMap {
   /// looks like, and what the formats' readers throw; every error names the file.
   static WeightMap load(const std::filesystem::path& path, const Limits& limits = {},
                         const WeightOptions& options = {}) {
-    WeightMap map;
-    map.file_.emplace(path, options.access);
+    WeightMap map(options);
+    map.file_ = std::make_shared<const MappedFile>(
+        path, options.access, options.access == FileAccess::read ? map.threads() : Threads{});
     map.naming_file([&] { map.read_file(limits, options.torch); });
     return map;
   }
@@ -75,6 +84,21 @@ class WeightMap {
   /// The `__metadata__` of a safetensors file.
   [[nodiscard]] const std::map<std::string, std::string>& metadata() const noexcept {
     return metadata_;
+  }
+  /// How the buffers of a packed file are laid out; nothing for other files.
+  [[nodiscard]] const std::optional<PackedLayout>& packed() const noexcept { return packed_; }
+  /// The buffers of a packed file, in the order of their bytes.
+  [[nodiscard]] std::span<const TensorEntry> buffers() const noexcept { return buffers_; }
+  /// The file that was opened, or null.
+  [[nodiscard]] const std::shared_ptr<const MappedFile>& file() const noexcept { return file_; }
+  /// The threads that read tensors, and that may pack them.
+  [[nodiscard]] Threads threads() {
+    if (workers_ == 0) workers_ = machine_threads();
+    if (runner_ == nullptr && workers_ > 1) {
+      pool_ = std::make_unique<ThreadPool>(workers_);
+      runner_ = pool_.get();
+    }
+    return {runner_, workers_};
   }
   /// Classes and functions of other libraries that a checkpoint mentions; none of them was run.
   [[nodiscard]] const std::set<std::string>& foreign_globals() const noexcept {
@@ -99,11 +123,13 @@ class WeightMap {
   [[nodiscard]] const PrecisionPlan& precision() const noexcept { return precision_; }
   void set_precision(PrecisionPlan plan) { precision_ = std::move(plan); }
 
-  /// The values of a tensor in row-major order, which counts as used. Where it is missing or of
-  /// another shape, that is remembered for `finish` and zeros are returned. Throws non_finite, and
-  /// at once what `finish` would where the expected shape is larger than all tensors together.
+  /// The values of a tensor in row-major order, which counts as used: where they lie in the file,
+  /// as long as somebody owns them, or converted. Those of a packed file are to come. Where the
+  /// tensor is missing or of another shape, that is remembered for `finish` and zeros are returned.
+  /// Throws non_finite, and at once what `finish` would where the expected shape is larger than all
+  /// tensors together.
   template <std::floating_point T>
-  [[nodiscard]] std::vector<T> take(std::string_view name, const Shape& expected) {
+  [[nodiscard]] SharedBuffer<T> take(std::string_view name, const Shape& expected) {
     const auto at = slots_.find(name);
     if (at == slots_.end()) {
       missing_.emplace_back(name);
@@ -115,10 +141,12 @@ class WeightMap {
       misshapen_.push_back({at->first, expected, slot.entry.shape});
       return zeros<T>(name, expected);
     }
+    if (packed_)
+      return SharedBuffer<T>::to_come(static_cast<std::size_t>(slot.entry.element_count()));
     if (slot.values) return generate<T>(slot);
-    std::vector<T> out;
-    naming_file([&] { out = slot.entry.template read<T>(); });
-    if (slot.entry.dtype == Dtype::i8) scale_rows<T>(name, expected, out);
+    SharedBuffer<T> out;
+    naming_file([&] { out = read<T>(slot.entry); });
+    if (slot.entry.dtype == Dtype::i8) return scale_rows<T>(name, expected, out);
     return out;
   }
 
@@ -131,10 +159,7 @@ class WeightMap {
   /// first five of each kind) the tensors missing, of another shape, and unexpected, its code being
   /// that of the first kind that occurred; file_changed if the file was written to meanwhile.
   void finish() const {
-    if (file_) {
-      file_->check_unchanged();
-      file_->release_pages();
-    }
+    if (file_) file_->check_unchanged();
     std::vector<std::string> unexpected;
     for (const auto& [name, slot] : slots_)
       if (!slot.used) unexpected.push_back(name);
@@ -163,14 +188,17 @@ class WeightMap {
     throw Error(ErrorCode::out_of_memory, "not enough memory for the weights", {.path = path()});
   }
 
-  /// Multiplies each row of an int8 tensor by its element of NAME_scale [rows], if that is there.
+  /// Each row of an int8 tensor times its element of NAME_scale [rows], if that is there.
   template <class T>
-  void scale_rows(std::string_view name, const Shape& shape, std::vector<T>& values) {
+  SharedBuffer<T> scale_rows(std::string_view name, const Shape& shape,
+                             const SharedBuffer<T>& values) {
     const std::string scale_name = std::string(name) + "_scale";
-    if (shape.empty() || !contains(scale_name)) return;
-    const std::vector<T> scale = take<T>(scale_name, {shape[0]});
-    for (std::size_t i = 0; i < values.size(); ++i)
-      values[i] *= scale[i * scale.size() / values.size()];
+    if (shape.empty() || !contains(scale_name)) return values;
+    const SharedBuffer<T> scale = take<T>(scale_name, {shape[0]});
+    AlignedBuffer<T> scaled(values.size());
+    const std::size_t columns = values.size() / std::max<std::size_t>(scale.size(), 1);
+    for (std::size_t i = 0; i < values.size(); ++i) scaled[i] = values[i] * scale[i / columns];
+    return scaled;
   }
 
   [[nodiscard]] std::string path() const { return file_ ? file_->path() : std::string(); }
@@ -182,6 +210,7 @@ class WeightMap {
         format_ = WeightFormat::safetensors;
         Safetensors file = parse_safetensors(bytes, limits);
         metadata_ = std::move(file.metadata);
+        if (metadata_.contains("packed")) return keep_packed(std::move(file.tensors), limits);
         return keep(std::move(file.tensors));
       }
       case detail::FileKind::zip:
@@ -218,6 +247,16 @@ class WeightMap {
     }
   }
 
+  /// Tensors by name and shape alone, for the layout of the buffers that the file holds.
+  void keep_packed(std::vector<TensorEntry>&& buffers, const Limits& limits) {
+    format_ = WeightFormat::packed;
+    packed_ = parse_packed_layout(metadata_.at("packed"), limits);
+    buffers_ = std::move(buffers);
+    for (TensorEntry& tensor :
+         parse_tensor_shapes(metadata_["tensors"], file_->bytes().size(), limits))
+      insert({std::move(tensor), nullptr, false});
+  }
+
   void insert(Slot&& slot) {
     const std::string name = slot.entry.name;
     const std::uint64_t count = slot.entry.element_count();
@@ -242,8 +281,22 @@ class WeightMap {
     return std::vector<T>(static_cast<std::size_t>(count));
   }
 
+  /// The pages of a tensor are given back when its values are no longer used.
   template <class T>
-  std::vector<T> generate(const Slot& slot) const {
+  SharedBuffer<T> read(const TensorEntry& entry) {
+    if (const auto values = entry.read_in_place<T>(threads())) {
+      const auto give_back = [file = file_, bytes = std::as_bytes(*values)](const void*) {
+        file->release_pages(bytes);
+      };
+      return {std::shared_ptr<const void>(values->data(), give_back), *values};
+    }
+    SharedBuffer<T> values = entry.read<T>(threads());
+    if (const auto bytes = entry.row_major_bytes()) file_->release_pages(*bytes);
+    return values;
+  }
+
+  template <class T>
+  SharedBuffer<T> generate(const Slot& slot) {
     const std::vector<float> made = slot.values();
     TensorEntry entry = slot.entry;
     entry.strides = row_major_strides(entry.shape);
@@ -253,7 +306,7 @@ class WeightMap {
                   {.subject = entry.name,
                    .expected = std::to_string(entry.element_count()),
                    .actual = std::to_string(made.size())});
-    return entry.template read<T>();
+    return entry.template read<T>(threads());
   }
 
   [[noreturn]] void fail(const std::vector<std::string>& unexpected) const {
@@ -293,8 +346,13 @@ class WeightMap {
     throw Error(code, detail, std::move(place));
   }
 
-  std::optional<MappedFile> file_;
+  std::size_t workers_ = 0;
+  TaskRunner* runner_ = nullptr;
+  std::unique_ptr<ThreadPool> pool_;
+  std::shared_ptr<const MappedFile> file_;
   WeightFormat format_ = WeightFormat::memory;
+  std::optional<PackedLayout> packed_;
+  std::vector<TensorEntry> buffers_;  ///< of a packed file
   std::string note_;
   PrecisionPlan precision_;
   std::map<std::string, std::string> metadata_;

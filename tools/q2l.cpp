@@ -7,6 +7,7 @@
 
 #include "q2l/bench_command.hpp"
 #include "q2l/convert_command.hpp"
+#include "q2l/error_report.hpp"
 #include "q2l/exit_code.hpp"
 #include "q2l/info_command.hpp"
 #include "q2l/interrupt.hpp"
@@ -48,7 +49,11 @@ int run(int count, char** arguments) {
       q2l::command::run_convert(line.convert);
       break;
     case CommandLine::Action::bench:
-      q2l::command::run_bench(line.bench);
+      if (line.bench.error) {
+        q2l::command::report_errors(line.bench);
+      } else {
+        q2l::command::run_bench(line.bench);
+      }
       break;
     case CommandLine::Action::print:
       std::fputs(line.text.c_str(), stdout);

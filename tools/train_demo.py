@@ -31,6 +31,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden"))
 import recipe
+from average_precision import mean_average_precision
 from demo_scenes import LABELS, draw_scene
 from query2label_torch import Query2Label
 
@@ -96,21 +97,6 @@ def asymmetric_loss(logits, targets, gamma_negative=2.0, clip=0.05):
     loss = targets * p.clamp(min=1e-8).log()
     loss = loss + (1 - targets) * negative ** gamma_negative * (1 - negative).log()
     return -loss.sum() / len(logits)
-
-
-def average_precision(scores, truth):
-    """Area under the precision envelope over recall; None without positives."""
-    truth = truth[np.argsort(-scores, kind="stable")]
-    if not truth.any():
-        return None
-    precision = np.cumsum(truth) / np.arange(1, len(truth) + 1)
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(envelope[truth > 0].mean())
-
-
-def mean_average_precision(scores, truth):
-    per_label = [average_precision(s, t) for s, t in zip(scores.T, truth.T)]
-    return 100 * float(np.mean([a for a in per_label if a is not None])), per_label
 
 
 def scores_of(model, inputs, batch=50):

@@ -86,6 +86,16 @@ TEST_CASE("The other subcommands are understood", "[command]") {
   CHECK(bench.bench.threads == 2);
   CHECK(bench.bench.batch == 8);
   CHECK(bench.bench.repetitions == 3);
+  CHECK_FALSE(bench.bench.error);
+  CHECK(parse({"bench", "m", "--error", "--precision", "bf16"}).bench.error);
+  const CommandLine narrow = parse({"convert", "in", "out", "--precision", "int8", "--calibrate",
+                                    "pictures", "--scales", "min-max", "--error-budget", "0.1"});
+  CHECK(narrow.convert.precision == q2l::Precision::int8);
+  CHECK(narrow.convert.calibrate == "pictures");
+  CHECK(narrow.convert.pictures == 128);
+  CHECK(narrow.convert.scales == q2l::ScaleChoice::min_max);
+  CHECK(narrow.convert.error_budget == 0.1);
+  CHECK(parse({"tag", "--precision", "bf16", "x"}).tag.model.precision == q2l::Precision::bf16);
   CHECK(parse({"--version"}).text == "q2l 1.2.3\n");
   CHECK(parse({"tag", "--help"}).text.find("--heat-maps") != std::string::npos);
   CHECK(parse({"--help"}).text.find("convert") != std::string::npos);
@@ -117,7 +127,12 @@ TEST_CASE("What cannot be understood is refused with one line", "[command]") {
       {"tag", "a.jpg", "--resume", "--output", "x"},
       {"info", "a", "b"},
       {"convert", "in"},
-      {"bench", "m", "--repeat", "0"}};
+      {"bench", "m", "--repeat", "0"},
+      {"tag", "--precision", "f64", "x"},
+      {"convert", "in", "out", "--precision", "int8"},
+      {"convert", "in", "out", "--calibrate", "pictures"},
+      {"convert", "in", "out", "--precision", "int8", "--calibrate", "p", "--scales", "none"},
+      {"convert", "in", "out", "--precision", "bf16", "--error-budget", "0.1"}};
   for (const auto& arguments : bad) {
     const std::string message = refused(arguments);
     CAPTURE(message);

@@ -68,6 +68,7 @@ struct BenchOptions {
   std::size_t threads = std::max(1u, std::thread::hardware_concurrency());
   std::size_t batch = 1;
   std::size_t repetitions = 10;
+  bool error = false;  ///< compare with f32, layer by layer, instead
 };
 
 /// The subcommand to run and what it was given; `text` is to be printed instead if it is not empty.
@@ -183,6 +184,8 @@ inline void add_bench_options(CLI::App& app, BenchOptions& options,
   add_precision_option(app, options.model.precision,
                        "f32, bf16, or int8 of a calibrated model (default: the model's own)");
   add_run_options(app, options.threads, options.batch);
+  app.add_flag("--error", options.error,
+               "instead of timing, compare each layer's output with that of f32");
   app.add_option("--repeat", options.repetitions,
                  "inferences to choose the fastest of (default 10)")
       ->check(from_one_to(most_repetitions))

@@ -36,12 +36,12 @@ def draw_scenes(folder, seed, count):
 
 
 def scores_of(q2l, model, folder, threads):
-    """[pictures, labels], and the labels' names."""
+    """[pictures, labels]."""
     lines = subprocess.run(
         [q2l, "tag", "--model", model, "--format", "jsonl", "--scores", "all", "--threads",
          str(threads), folder], check=True, capture_output=True, text=True).stdout.splitlines()
     records = [json.loads(line) for line in lines]
-    return np.array([[tag["score"] for tag in record["tags"]] for record in records])
+    return np.array([[label["score"] for label in record["scores"]] for record in records])
 
 
 def f1(precision, recall):

@@ -179,7 +179,8 @@ GoldenReport check_golden_attention(const std::string& path, bool is_reassociate
   Tokens tokens{images, {images * count, width}, {images * count, width}};
   tokens.plain.values = golden_memory(file);
   Rows embed(labels, width);
-  embed.values = weights.take<float>("query_embed.weight", {labels, width});
+  const SharedBuffer<float> queries = weights.take<float>("query_embed.weight", {labels, width});
+  embed.values.assign(queries.begin(), queries.end());
 
   GoldenReport report;
   Rows x(images * labels, width), asked = embed;

@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <list>
 #include <map>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -60,20 +59,17 @@ inline nlohmann::json complete_document(const ModelFile& file) {
   return document;
 }
 
-/// An input of the model's own resolution and what the model answers to it, as metadata. `narrow`,
-/// if not null, is the model as it is written: where processors differ in how they multiply bf16,
-/// answers differ by less than narrowing made of them.
-inline std::string make_self_test(const Query2Label<>& model, const Query2Label<>* narrow) {
+/// An input of the model's own resolution and what `model` answers to it, as metadata. `original`
+/// is the model before it was made narrow, if it was: where processors differ in how they multiply
+/// bf16, answers differ by less than narrowing made of them.
+inline std::string make_self_test(const Query2Label<>& original, const Query2Label<>& model) {
   const std::size_t side = model.config().image_size;
   SelfTest test{.seed = 1, .height = side, .width = side, .logits = {}};
-  ThreadPool pool(std::max(1u, std::thread::hardware_concurrency()));
-  std::vector<float> logits = self_test_answer(model, test, pool, pool.threads());
-  if (narrow) {
-    const std::vector<float> wide =
-        std::exchange(logits, self_test_answer(*narrow, test, pool, pool.threads()));
-    for (std::size_t k = 0; k < wide.size(); ++k) {
-      test.bound = std::max(test.bound, std::abs(static_cast<double>(logits[k] - wide[k])));
-    }
+  ThreadPool pool(machine_threads());
+  const std::vector<float> wide = self_test_answer(original, test, pool, pool.threads());
+  const std::vector<float> logits = self_test_answer(model, test, pool, pool.threads());
+  for (std::size_t k = 0; k < wide.size(); ++k) {
+    test.bound = std::max(test.bound, std::abs(static_cast<double>(logits[k] - wide[k])));
   }
   const nlohmann::json document = {{"seed", test.seed},     {"shape", {1, 3, side, side}},
                                    {"offset", test.offset}, {"scale", test.scale},
@@ -128,27 +124,21 @@ inline void run_convert(const ConvertOptions& options) {
   if (!file.thresholds.empty()) metadata["thresholds"] = nlohmann::json(file.thresholds).dump();
 
   PrecisionConversion conversion(options);
-  PrecisionPlan plan = file.weights.precision();
-  std::optional<Query2Label<>> narrow;
-  if (keeps) {
-    metadata["self_test"] = detail::make_self_test(tagger.model(), nullptr);
-  } else {
-    plan = conversion.plan();
-    ModelFile again = open_model_file(options.model.model, options.model.config);
-    again.weights.set_precision(plan);
-    narrow = Query2Label<>::load(again.weights, again.config);
-    metadata["self_test"] = detail::make_self_test(tagger.model(), &*narrow);
-  }
+  const PrecisionPlan plan = keeps ? file.weights.precision() : conversion.plan();
   if (plan.all() != Precision::f32) metadata["precision"] = to_json(plan).dump();
-
   if (options.packed) {
     std::map<std::string, WeightMap::Shape> shapes;
     for (const std::string& name : file.weights.names())
       if (!detail::is_derived(name) && !name.ends_with("weight_scale"))
         shapes.emplace(name, file.weights.shape(name));
-    return write_packed_file<float, simd::DefaultArch>(
-        options.output, narrow ? *narrow : tagger.model(), shapes, std::move(metadata));
+    ModelFile again = open_model_file(options.model.model, options.model.config);
+    again.weights.set_precision(plan);
+    const auto model = Query2Label<>::load(again.weights, again.config);
+    metadata["self_test"] = detail::make_self_test(tagger.model(), model);
+    return write_packed_file<float, simd::DefaultArch>(options.output, model, shapes,
+                                                       std::move(metadata));
   }
+
   std::list<std::vector<float>> made;
   std::list<std::vector<std::byte>> narrowed;
   std::vector<TensorBytes> tensors;
@@ -159,6 +149,11 @@ inline void run_convert(const ConvertOptions& options) {
     tensors.push_back(detail::bytes_of(entry, made));
     tensors.back().name = name;
   }
+  write_safetensors(options.output, tensors, metadata);
+  // What the file itself answers: weights that it holds narrow were rounded before they are folded.
+  ModelFile written = open_model_file(options.output);
+  const auto model = Query2Label<>::load(written.weights, written.config);
+  metadata["self_test"] = detail::make_self_test(tagger.model(), model);
   write_safetensors(options.output, tensors, metadata);
 }
 

@@ -79,7 +79,9 @@ class PrecisionConversion {
   bool narrow(const PrecisionPlan& plan, const std::string& name, const TensorEntry& entry,
               std::list<std::vector<std::byte>>& bytes, std::vector<TensorBytes>& tensors) const {
     const Precision precision = precision_of(plan, name);
-    if (precision == Precision::f32 || entry.shape.size() < 2) return false;
+    // Products over other than whole fours stay in f32 (ops::PackedWeights::precision_of).
+    if (precision == Precision::f32 || entry.shape.size() < 2 || entry.shape[1] % 4 != 0)
+      return false;
     const std::vector<float> values = entry.read<float>();
     const auto rows = static_cast<std::size_t>(entry.shape[0]);
     const std::size_t columns = values.size() / std::max<std::size_t>(rows, 1);

@@ -315,7 +315,7 @@ TEST_CASE("A packed file that is foreign or damaged is refused", "[model][packed
         error_after([&](Tensors&, Metadata& metadata) { metadata["packed"] = text; }).code();
     CHECK((code == ErrorCode::bad_header || code == ErrorCode::bad_json));
   }
-  for (const auto& [text, code] : std::vector<std::pair<std::string, ErrorCode>>{
+  for (const auto& shapes : std::vector<std::pair<std::string, ErrorCode>>{
            {"", ErrorCode::bad_json},
            {"{}", ErrorCode::missing_tensor},
            {R"({"a":1})", ErrorCode::bad_header},
@@ -323,9 +323,10 @@ TEST_CASE("A packed file that is foreign or damaged is refused", "[model][packed
            {R"({"":[1]})", ErrorCode::bad_header},
            {R"({"a":[1099511627776]})", ErrorCode::limit_exceeded},
            {R"({"a":[4294967296,4294967296,4294967296]})", ErrorCode::bad_shape}}) {
-    CAPTURE(text);
-    CHECK(error_after([&](Tensors&, Metadata& metadata) { metadata["tensors"] = text; }).code() ==
-          code);
+    CAPTURE(shapes.first);
+    CHECK(error_after([&](Tensors&, Metadata& metadata) {
+            metadata["tensors"] = shapes.first;
+          }).code() == shapes.second);
   }
 
   const std::string content = q2l::test::content_of(packed);

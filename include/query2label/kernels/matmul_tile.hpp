@@ -93,10 +93,13 @@ struct StridedRows {
 
 namespace detail {
 
+// Always inlined: where Clang 14 leaves a call that is handed the sums, it keeps them in memory and
+// stores one with every multiply-add.
+
 /// The sums of a tile that starts a result: bias, then residual.
 template <class T, class Arch, std::size_t Rows, std::size_t Vectors, class Load>
-inline void start_tile(const Epilogue<T>& epilogue, const Load& load,
-                       simd::Batch<T, Arch> (&sum)[Rows][Vectors]) noexcept {
+[[gnu::always_inline]] inline void start_tile(const Epilogue<T>& epilogue, const Load& load,
+                                              simd::Batch<T, Arch> (&sum)[Rows][Vectors]) noexcept {
   using B = simd::Batch<T, Arch>;
   Q2L_UNROLL
   for (std::size_t v = 0; v < Vectors; ++v) {
@@ -116,9 +119,10 @@ inline void start_tile(const Epilogue<T>& epilogue, const Load& load,
 
 /// Scaled sums: dots * scale, and where the result starts here plus bias plus residual.
 template <class T, class Arch, std::size_t Rows, std::size_t Vectors, class Load, class Dots>
-inline void scale_tile(const Epilogue<T>& epilogue, bool is_first, const T* scale,
-                       const Dots (&dots)[Rows][Vectors], const Load& load,
-                       simd::Batch<T, Arch> (&sum)[Rows][Vectors]) noexcept {
+[[gnu::always_inline]] inline void scale_tile(const Epilogue<T>& epilogue, bool is_first,
+                                              const T* scale, const Dots (&dots)[Rows][Vectors],
+                                              const Load& load,
+                                              simd::Batch<T, Arch> (&sum)[Rows][Vectors]) noexcept {
   using B = simd::Batch<T, Arch>;
   const bool has_bias = is_first && epilogue.bias;
   const bool has_residual = is_first && epilogue.residual;
@@ -141,8 +145,9 @@ inline void scale_tile(const Epilogue<T>& epilogue, bool is_first, const T* scal
 /// Adds the products of one group of depth to the sums of a tile.
 template <class T, class W, class Arch, std::size_t Rows, std::size_t Vectors, class Left,
           class Sum, std::size_t... Step>
-inline void add_group(const Left* const (&left)[Rows], std::size_t k, const W* b,
-                      Sum (&sum)[Rows][Vectors], std::index_sequence<Step...>) noexcept {
+[[gnu::always_inline]] inline void add_group(const Left* const (&left)[Rows], std::size_t k,
+                                             const W* b, Sum (&sum)[Rows][Vectors],
+                                             std::index_sequence<Step...>) noexcept {
   using Dot = simd::DotProduct<T, W, Arch>;
   constexpr std::size_t lanes = simd::Batch<T, Arch>::size;
   const auto step = [&]<std::size_t S>(std::integral_constant<std::size_t, S>) {
@@ -163,9 +168,10 @@ inline void add_group(const Left* const (&left)[Rows], std::size_t k, const W* b
 
 /// Adds what earlier chunks left in `out`, applies a cheap activation to the last, and stores.
 template <class T, class Arch, std::size_t Rows, std::size_t Vectors, class Load>
-inline void finish_tile(const Epilogue<T>& epilogue, const DepthChunk& chunk, std::size_t tail,
-                        const Load& load, simd::Batch<T, Arch> (&sum)[Rows][Vectors], T* out,
-                        std::size_t out_stride) noexcept {
+[[gnu::always_inline]] inline void finish_tile(const Epilogue<T>& epilogue, const DepthChunk& chunk,
+                                               std::size_t tail, const Load& load,
+                                               simd::Batch<T, Arch> (&sum)[Rows][Vectors], T* out,
+                                               std::size_t out_stride) noexcept {
   constexpr std::size_t lanes = simd::Batch<T, Arch>::size;
   if (!chunk.is_first) {
     Q2L_UNROLL

@@ -151,6 +151,7 @@ void time_product(benchmark::State& state, const LayerShape& shape, ThreadPool& 
     const std::clock_t start = std::clock();
     product.run(context);
     const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+    state.SetIterationTime(seconds);
     fastest = std::min(fastest, seconds / static_cast<double>(pool.threads()));
   }
   const double speed = 2.0 * static_cast<double>(shape.multiply_adds()) / fastest;

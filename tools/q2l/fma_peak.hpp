@@ -4,58 +4,80 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <type_traits>
 
 #include "query2label/core/parallel_for.hpp"
 #include "query2label/simd/arch.hpp"
-#include "query2label/simd/fma.hpp"
-#include "query2label/simd/reduce.hpp"
+#include "query2label/simd/dot_product.hpp"
 
 namespace q2l::command {
 namespace detail {
 
-/// Independent multiply-adds in flight: enough to hide 4 cycles of latency at 2 a cycle.
-inline constexpr std::size_t fma_chains = 12;
+/// Independent sums in flight: enough to hide 5 cycles of latency at 2 a cycle.
+inline constexpr std::size_t peak_sums = 12;
 
-/// `steps` multiply-adds in each chain; the result keeps the compiler from leaving them out.
-template <class T, class Arch>
-T run_fma_chains(std::size_t steps, T factor) noexcept {
-  using B = simd::Batch<T, Arch>;
-  const B a(factor), b(T(1) - factor);
-  B sum[fma_chains];
+/// Makes `operand` unknown to the compiler, in its register.
+template <class Operand>
+[[gnu::always_inline]] inline void hide(Operand& operand) noexcept {
+  if constexpr (requires { operand.data; }) {
+    hide(operand.data);
+  } else {
+#if defined(__x86_64__)
+    if constexpr (!std::is_class_v<Operand>) asm volatile("" : "+x"(operand));
+#elif defined(__aarch64__)
+    if constexpr (!std::is_class_v<Operand>) asm volatile("" : "+w"(operand));
+#endif
+  }
+}
+
+/// `steps` additions of a product to each of the sums, from registers.
+template <class T, class W, class Arch>
+void run_multiply_adds(std::size_t steps, const W* right,
+                       const typename simd::DotProduct<T, W, Arch>::Left* left) noexcept {
+  using Dot = simd::DotProduct<T, W, Arch>;
+  auto a = Dot::template left<0>(left);
+  const auto b = Dot::template right<0>(right);
+  typename Dot::Sum sum[peak_sums];
   Q2L_UNROLL
-  for (std::size_t i = 0; i < fma_chains; ++i) sum[i] = B(static_cast<T>(i));
+  for (std::size_t i = 0; i < peak_sums; ++i) sum[i] = typename Dot::Sum(0);
   for (std::size_t s = 0; s < steps; ++s) {
     Q2L_UNROLL
-    for (std::size_t i = 0; i < fma_chains; ++i) sum[i] = simd::fma<T, Arch>(sum[i], a, b);
+    for (std::size_t i = 0; i < peak_sums; ++i) {
+      hide(a);  // or the products would be the same, and computed once
+      sum[i] = Dot::add(a, b, sum[i]);
+      hide(sum[i]);  // in this order: others need more registers
+    }
   }
-  B total(T(0));
   Q2L_UNROLL
-  for (std::size_t i = 0; i < fma_chains; ++i) total += sum[i];
-  return simd::sum<T, Arch>(total);
+  for (std::size_t i = 0; i < peak_sums; ++i) {
+    const typename Dot::Sum last = sum[i];
+    asm volatile("" : : "m"(last));  // nor may a sum be left out
+  }
 }
 
 }  // namespace detail
 
 /// Operations a second (a multiply-add is two) that `workers` threads reach together on registers
-/// alone: the best of some tries of a few milliseconds.
-template <class T = float, class Arch = simd::DefaultArch>
+/// alone with weights of type `W`: the best of some tries of a few milliseconds.
+template <class T = float, class W = T, class Arch = simd::DefaultArch>
 double measure_fma_peak(TaskRunner& runner, std::size_t workers) {
   using Clock = std::chrono::steady_clock;
+  using Dot = simd::DotProduct<T, W, Arch>;
+  constexpr std::size_t lanes = simd::Batch<T, Arch>::size;
   constexpr std::size_t steps = 400'000;
   constexpr int tries = 40;
-  const volatile T factor = T(0.999);
+  const W right[lanes * Dot::group] = {};
+  const typename Dot::Left left[Dot::group] = {};
   double best = 0;
   for (int i = 0; i < tries; ++i) {
-    volatile T sink = 0;
     auto work = [&](std::size_t) noexcept {
-      const T result = detail::run_fma_chains<T, Arch>(steps, factor);
-      if (result < T(0)) sink = result;  // never: the chains tend to 1
+      detail::run_multiply_adds<T, W, Arch>(steps, right, left);
     };
     const Clock::time_point start = Clock::now();
     runner.run(workers, work);
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-    const double operations = 2.0 * static_cast<double>(workers * steps * detail::fma_chains *
-                                                        simd::Batch<T, Arch>::size);
+    const double operations = 2.0 * static_cast<double>(workers * steps * detail::peak_sums *
+                                                        lanes * Dot::group / Dot::steps);
     best = std::max(best, operations / seconds);
   }
   return best;

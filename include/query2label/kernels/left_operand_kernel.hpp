@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -12,6 +11,7 @@
 #include "query2label/core/precision.hpp"
 #include "query2label/simd/arch.hpp"
 #include "query2label/simd/dot_product.hpp"
+#include "query2label/simd/lanes.hpp"
 
 namespace q2l::kernels {
 
@@ -21,42 +21,27 @@ namespace q2l::kernels {
 template <class W, class Arch, class Left>
 inline void convert_left_row(const float* in, std::size_t count, const Quantization& quantization,
                              Left* out) noexcept {
-  if constexpr (std::is_same_v<Left, bfloat16>) {
-    std::transform(in, in + count, out, to_bfloat16);
-  } else {
-    using B = simd::Batch<float, Arch>;
-    constexpr std::size_t block = 64;
-    const auto zero = static_cast<float>(quantization.zero_point);
-    const std::int32_t offset =
-        quantization.zero_point -
-        simd::DotProduct<float, W, Arch>::left_offset(quantization.zero_point);
-    const B inverse(1.0f / quantization.scale), lowest(-zero), highest(255.0f - zero);
-    alignas(64) std::int32_t rounded[block];
-    alignas(64) float padded[block];
-    alignas(64) float shifted[B::size];
-    constexpr auto shift_bits = std::bit_cast<std::int32_t>(0x1.8p23f);
-    for (std::size_t begin = 0; begin < count; begin += block) {
-      const std::size_t valid = std::min(block, count - begin);
-      const float* from = in + begin;
-      if (valid < block) {
-        std::fill(std::copy_n(from, valid, padded), padded + block, 0.0f);
-        from = padded;
-      }
-      for (std::size_t i = 0; i < block; i += B::size) {
-        const B scaled = B::load_unaligned(from + i) * inverse;
-        // Beside 1.5 * 2^23 a float has no bits left for fractions: the addition rounds, and the
-        // number stands in the lowest bits.
-        const B number = xsimd::min(xsimd::max(scaled, lowest), highest) + B(0x1.8p23f);
-        number.store_aligned(shifted);
-        for (std::size_t j = 0; j < B::size; ++j) {
-          rounded[i + j] = std::bit_cast<std::int32_t>(shifted[j]) - shift_bits;
-        }
-      }
-      const auto narrow = [&](std::size_t n) {  // of constant length the loop is a few instructions
-        for (std::size_t i = 0; i < n; ++i) out[begin + i] = static_cast<Left>(rounded[i] + offset);
+  using B = simd::Batch<float, Arch>;
+  using Dot = simd::DotProduct<float, W, Arch>;
+  const auto convert = [&]() {
+    if constexpr (std::is_same_v<Left, bfloat16>) {
+      return [](B value, Left* to) { Dot::store_left(value, to); };
+    } else {
+      const auto zero = static_cast<float>(quantization.zero_point);
+      const std::int32_t offset =
+          quantization.zero_point - Dot::left_offset(quantization.zero_point);
+      const B inverse(1.0f / quantization.scale), lowest(-zero), highest(255.0f - zero);
+      return [=](B value, Left* to) {
+        Dot::store_left(xsimd::min(xsimd::max(value * inverse, lowest), highest), offset, to);
       };
-      valid == block ? narrow(block) : narrow(valid);
     }
+  }();
+  std::size_t i = 0;
+  for (; i + B::size <= count; i += B::size) convert(B::load_unaligned(in + i), out + i);
+  if (i < count) {
+    Left rest[B::size];
+    convert(simd::load_partial<float, Arch>(in + i, count - i), rest);
+    std::copy_n(rest, count - i, out + i);
   }
 }
 

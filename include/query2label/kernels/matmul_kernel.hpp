@@ -7,7 +7,6 @@
 
 #include "query2label/core/aligned_buffer.hpp"
 #include "query2label/kernels/elementwise_kernel.hpp"
-#include "query2label/kernels/left_operand_kernel.hpp"
 #include "query2label/kernels/matmul_tile.hpp"
 #include "query2label/kernels/panel_matrix.hpp"
 #include "query2label/simd/dot_product.hpp"
@@ -55,34 +54,16 @@ constexpr TileRows tile_rows(std::size_t first_row, std::size_t row_count, std::
   return {first_row + begin, row_count * (i + 1) / tiles - begin};
 }
 
-/// Whether left rows have to be converted before they are multiplied with `b`.
-template <class T, class Arch, class W>
-constexpr bool converts_left(const PanelMatrix<T, Arch, W>& b) noexcept {
-  using Left = typename simd::DotProduct<T, W, Arch>::Left;
-  return !std::is_same_v<Left, T> || b.rounding != Precision::f32;
-}
-
-/// Copies `chunk` of `rows.count` left rows, converted if need be: one row `chunk_depth<W>`
-/// elements after the other, its taps side by side. `table` has room for the addresses.
-template <class T, class Arch, class W, class RowSource, class Left>
-void pack_left_rows(const RowSource& source, const TileRows& rows, const PanelMatrix<T, Arch, W>& b,
-                    const DepthChunk& chunk, const T** table, Left* out) noexcept {
+/// Copies `chunk` of `rows.count` left rows: one row `chunk_depth<W>` elements after the other, its
+/// taps side by side. `table` has room for the addresses.
+template <class W, class RowSource, class Left>
+void copy_left_rows(const RowSource& source, const TileRows& rows, const DepthChunk& chunk,
+                    const Left** table, Left* out) noexcept {
   source.pointers(rows.first, rows.count, chunk.first_tap, chunk.taps, table);
   for (std::size_t t = 0; t < chunk.taps; ++t) {
     for (std::size_t r = 0; r < rows.count; ++r) {
-      const T* const from = table[t * rows.count + r] + chunk.first_depth;
-      Left* const to = out + r * chunk_depth<W> + t * chunk.depth;
-      if constexpr (!std::is_same_v<Left, T>) {
-        convert_left_row<W, Arch>(from, chunk.depth, b.input, to);
-      } else if constexpr (std::is_same_v<T, double>) {
-        if (b.rounding == Precision::f32) {
-          std::copy_n(from, chunk.depth, to);
-        } else {
-          round_left_row(from, chunk.depth, b.rounding, b.input, to);
-        }
-      } else {
-        std::copy_n(from, chunk.depth, to);
-      }
+      std::copy_n(table[t * rows.count + r] + chunk.first_depth, chunk.depth,
+                  out + r * chunk_depth<W> + t * chunk.depth);
     }
   }
 }
@@ -119,8 +100,7 @@ constexpr bool prefers_packed_block(const PanelMatrix<T, Arch, W>& b, std::size_
   return std::is_same_v<T, W> && fits && panels >= 16 && b.layout.rows() >= 192;
 }
 
-/// `matmul_block`, panel by panel: the rows are copied (and converted) block by block into
-/// `scratch`.
+/// `matmul_block`, panel by panel: the rows are copied block by block into `scratch`.
 template <class T, class Arch, class W, class RowSource>
 void matmul_packed_block(const RowSource& rows, std::size_t first_row, std::size_t last_row,
                          const PanelMatrix<T, Arch, W>& b, std::size_t first_panel,
@@ -132,7 +112,7 @@ void matmul_packed_block(const RowSource& rows, std::size_t first_row, std::size
   constexpr std::size_t lanes = Tile::lanes;
   const PanelLayout<T, Arch>& layout = b.layout;
   const std::size_t blocks = (last_row - first_row + left_block_rows - 1) / left_block_rows;
-  const T* table[chunk_depth<T> * Tile::rows];
+  const Left* table[chunk_depth<T> * Tile::rows];  // narrow weights have at least 4 rows a tap
   for (std::size_t block = 0; block < blocks; ++block) {
     const detail::TileRows own = detail::tile_rows(first_row, last_row - first_row, block, blocks);
     const std::size_t tiles = (own.count + Tile::rows - 1) / Tile::rows;
@@ -142,8 +122,8 @@ void matmul_packed_block(const RowSource& rows, std::size_t first_row, std::size
       const DepthChunk packed{0, 1, 0, chunk_rows, chunk.is_first, chunk.is_last};
       for (std::size_t i = 0; i < tiles; ++i) {
         const detail::TileRows tile = detail::tile_rows(own.first, own.count, i, tiles);
-        detail::pack_left_rows(rows, tile, b, chunk, table,
-                               scratch + (tile.first - own.first) * chunk_depth<W>);
+        detail::copy_left_rows<W>(rows, tile, chunk, table,
+                                  scratch + (tile.first - own.first) * chunk_depth<W>);
       }
       for (std::size_t p = first_panel; p < last_panel; ++p) {
         const std::size_t column = layout.first_vector(p) * lanes;
@@ -175,10 +155,9 @@ void matmul_packed_block(const RowSource& rows, std::size_t first_row, std::size
 }
 
 /// Rows `first_row` .. `last_row` - 1 and panels `first_panel` .. `last_panel` - 1 of out = A B,
-/// tile by tile of rows, which are read where they lie (those to be converted tile by tile).
-/// `rows.pointers(first, count, first_tap, taps, table)` writes, tap by tap, the addresses of
-/// `count` left rows. out[r, n] at `out[r * out_stride + n]`; the epilogue's pointers are those of
-/// row 0, column 0.
+/// tile by tile of rows, which are read where they lie. `rows` is a row source over elements of
+/// DotProduct's type `Left`. out[r, n] at `out[r * out_stride + n]`; the epilogue's pointers are
+/// those of row 0, column 0.
 template <class T, class Arch, class W, class RowSource>
 void matmul_block(const RowSource& rows, std::size_t first_row, std::size_t last_row,
                   const PanelMatrix<T, Arch, W>& b, std::size_t first_panel, std::size_t last_panel,
@@ -186,7 +165,6 @@ void matmul_block(const RowSource& rows, std::size_t first_row, std::size_t last
   using Tile = MatmulTile<T, Arch>;
   using Left = typename simd::DotProduct<T, W, Arch>::Left;
   constexpr std::size_t lanes = Tile::lanes;
-  constexpr bool may_convert = !std::is_same_v<Left, T> || std::is_same_v<T, double>;
   // Six rows of a chunk stay in the first-level cache while a group of panels passes by; the
   // group's chunk stays in the second level while the rows pass by.
   constexpr std::size_t group_bytes = std::size_t{256} << 10;
@@ -196,32 +174,16 @@ void matmul_block(const RowSource& rows, std::size_t first_row, std::size_t last
   const std::size_t group = std::max<std::size_t>(
       1,
       group_bytes / (std::min(chunk_depth<W>, layout.rows()) * Tile::vectors * lanes * sizeof(W)));
-  const bool converts = detail::converts_left(b);
-  const T* table[chunk_depth<T> * Tile::rows];  // narrow weights have at least 4 rows a tap
-  alignas(cache_line) Left converted[may_convert ? Tile::rows * chunk_depth<W> : 1];
-  const Left* converted_rows[Tile::rows];
-  for (std::size_t r = 0; r < Tile::rows; ++r) {
-    converted_rows[r] = converted + (may_convert ? r * chunk_depth<W> : 0);
-  }
+  const Left* table[chunk_depth<T> * Tile::rows];  // narrow weights have at least 4 rows a tap
 
   for (std::size_t g = first_panel; g < last_panel; g += group) {
     const std::size_t group_end = std::min(g + group, last_panel);
     std::size_t chunk_index = 0;
     for_each_depth_chunk<W>(layout.taps, layout.depth, [&](const DepthChunk& chunk) {
       const std::size_t chunk_rows = chunk.taps * chunk.depth;
-      DepthChunk read = chunk;
-      if (converts) read = {0, 1, 0, chunk_rows, chunk.is_first, chunk.is_last};
       for (std::size_t i = 0; i < tiles; ++i) {
         const detail::TileRows tile = detail::tile_rows(first_row, row_count, i, tiles);
-        const Left* const* left = converted_rows;
-        if (converts) {
-          if constexpr (may_convert) {
-            detail::pack_left_rows(rows, tile, b, chunk, table, converted);
-          }
-        } else if constexpr (std::is_same_v<Left, T>) {
-          rows.pointers(tile.first, tile.count, chunk.first_tap, chunk.taps, table);
-          left = table;
-        }
+        rows.pointers(tile.first, tile.count, chunk.first_tap, chunk.taps, table);
         for (std::size_t p = g; p < group_end; ++p) {
           const std::size_t column = layout.first_vector(p) * lanes;
           const std::size_t width = layout.first_vector(p + 1) * lanes - column;
@@ -232,7 +194,7 @@ void matmul_block(const RowSource& rows, std::size_t first_row, std::size_t last
                                                          : nullptr;
           panel.next = detail::prefetch_part<T>(next, chunk_rows * width, i, tiles);
           matmul_tile_function<T, W, Arch>(tile.count, width / lanes)(
-              left, read, panel, epilogue.at(tile.first, column),
+              table, chunk, panel, epilogue.at(tile.first, column),
               out + tile.first * out_stride + column, out_stride);
         }
         if (chunk.is_last) {

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "query2label/core/aligned_buffer.hpp"
+#include "query2label/core/tensor.hpp"
 #include "query2label/kernels/elementwise_kernel.hpp"
 #include "query2label/kernels/panel_matrix.hpp"
 #include "query2label/simd/arch.hpp"
@@ -78,16 +79,26 @@ struct PanelChunk {
   Prefetch next;
 };
 
-/// Rows that lie `stride` apart: the left operand of a linear layer.
+/// Rows that lie `stride` apart: the left operand of a linear layer, and the plainest row source.
 template <class T>
 struct StridedRows {
   const T* data;
   std::size_t stride;
 
-  /// Writes the address of each of `count` rows from `first`; there is one tap.
+  /// Writes the address of each of `count` rows from `first`, tap by tap from `first_tap`; here
+  /// there is one tap.
   void pointers(std::size_t first, std::size_t count, std::size_t, std::size_t,
                 const T** out) const noexcept {
     for (std::size_t r = 0; r < count; ++r) out[r] = data + (first + r) * stride;
+  }
+  /// What the addresses point into, for a product of `rows` rows and `depth` elements a tap.
+  [[nodiscard]] Matrix<const T> operand(std::size_t rows, std::size_t depth) const noexcept {
+    return {data, rows, depth, stride};
+  }
+  /// The same source over a copy of `operand`, its rows adjacent; `zeros` is a row of zeros.
+  template <class Left>
+  [[nodiscard]] StridedRows<Left> over(Matrix<const Left> copy, const Left*) const noexcept {
+    return {copy.data, copy.stride};
   }
 };
 

@@ -6,6 +6,7 @@
 
 #include "query2label/kernels/elementwise_kernel.hpp"
 #include "query2label/simd/arch.hpp"
+#include "query2label/simd/dot_product.hpp"
 #include "query2label/simd/fma.hpp"
 #include "query2label/simd/lanes.hpp"
 
@@ -103,10 +104,11 @@ template <std::size_t Tile>
 inline constexpr std::size_t winograd_positions = (Tile + 2) * (Tile + 2);
 
 /// The transformed input of one tile: position p of channel c at `out[p * position_stride + c]`,
-/// where whole vectors of channels are written. `pixels` holds the addresses of the (Tile + 2)^2
-/// input pixels, row by row.
-template <std::size_t Tile, class T, class Arch>
-inline void winograd_input_tile(const T* const* pixels, std::size_t channels, T* out,
+/// where whole vectors of channels are written, as left operands of weights of type `W`. `pixels`
+/// holds the addresses of the (Tile + 2)^2 input pixels, row by row.
+template <std::size_t Tile, class T, class Arch, class W = T>
+inline void winograd_input_tile(const T* const* pixels, std::size_t channels,
+                                typename simd::DotProduct<T, W, Arch>::Left* out,
                                 std::size_t position_stride) noexcept {
   using B = simd::Batch<T, Arch>;
   using Points = WinogradPoints<Tile>;
@@ -126,7 +128,8 @@ inline void winograd_input_tile(const T* const* pixels, std::size_t channels, T*
       Points::template input<T, Arch>(row, transformed);
       Q2L_UNROLL
       for (std::size_t x = 0; x < side; ++x) {
-        transformed[x].store_unaligned(out + (y * side + x) * position_stride + c);
+        simd::DotProduct<T, W, Arch>::store_left(transformed[x],
+                                                 out + (y * side + x) * position_stride + c);
       }
     }
   });

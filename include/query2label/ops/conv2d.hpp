@@ -163,6 +163,18 @@ struct ConvolutionRows {
       }
     }
   }
+  [[nodiscard]] Matrix<const T> operand(std::size_t, std::size_t) const noexcept {
+    return in.pixels();
+  }
+  template <class Left>
+  [[nodiscard]] ConvolutionRows<Left> over(Matrix<const Left> copy,
+                                           const Left* zero_pixel) const noexcept {
+    return {{copy.data, in.batch, in.height, in.width, in.channels, copy.stride},
+            shape,
+            out_height,
+            out_width,
+            zero_pixel};
+  }
 };
 
 /// Row source of a convolution whose taps are kernel rows; `in` carries its zero border.
@@ -182,6 +194,16 @@ struct KernelRowRows {
         out[t * count + i] = in.pixel(n, y * shape.stride + first_tap + t, x * shape.stride);
       }
     }
+  }
+  [[nodiscard]] Matrix<const T> operand(std::size_t, std::size_t) const noexcept {
+    return in.pixels();
+  }
+  template <class Left>
+  [[nodiscard]] KernelRowRows<Left> over(Matrix<const Left> copy, const Left*) const noexcept {
+    return {{copy.data, in.batch, in.height, in.width, in.channels, copy.stride},
+            shape,
+            out_height,
+            out_width};
   }
 };
 

@@ -95,17 +95,15 @@ class WinogradConv2d {
   [[nodiscard]] std::size_t out_channels() const noexcept { return columns_; }
   /// Of the right operand of a position; its columns are whole vectors.
   [[nodiscard]] const kernels::PanelLayout<T, Arch>& layout() const noexcept { return layout_; }
-  /// Calls `body` with the right operand of position `p` as a kernels::PanelMatrix.
-  template <class Body>
-  void visit(std::size_t p, Body&& body) const {
-    const std::size_t begin = p * layout_.size();
-    if constexpr (std::is_same_v<T, float>) {
-      if (!bfloat16_panels_.empty()) {
-        return body(kernels::PanelMatrix<T, Arch, bfloat16>{
-            layout_, bfloat16_panels_.data() + begin, ones_.data()});
-      }
+  [[nodiscard]] bool is_bfloat16() const noexcept { return !bfloat16_panels_.empty(); }
+  /// The right operand of position `p`, of type T or, if `is_bfloat16()`, bfloat16.
+  template <class W>
+  [[nodiscard]] kernels::PanelMatrix<T, Arch, W> panels(std::size_t p) const noexcept {
+    if constexpr (std::is_same_v<W, bfloat16>) {
+      return {layout_, bfloat16_panels_.data() + p * layout_.size(), ones_.data()};
+    } else {
+      return {layout_, panels_.data() + p * layout_.size()};
     }
-    body(kernels::PanelMatrix<T, Arch>{layout_, panels_.data() + begin});
   }
   [[nodiscard]] const T* bias() const noexcept { return bias_.data(); }
   [[nodiscard]] const T* zeros() const noexcept { return zeros_.data(); }
@@ -187,13 +185,15 @@ namespace detail {
 /// Where two register tiles of rows fit in a block that stays in the cache, a thread takes a block
 /// from input to output. Where weights are larger than that, all threads work on one large block,
 /// so that each weight is read from memory once.
-template <std::size_t Tile, class T, class Arch>
+template <std::size_t Tile, class T, class Arch, class W>
 class WinogradRun {
  public:
+  using Left = typename simd::DotProduct<T, W, Arch>::Left;
+
   /// Transformed inputs and products of tiles `first` .. `last` - 1, [position][tile][channel].
   /// A spare line between positions keeps those of one tile off a common set of the cache.
   struct Scratch {
-    T* inputs;
+    Left* inputs;
     T* products;
     std::size_t input_position, product_position;  ///< elements from one position to the next
     std::size_t first, last;
@@ -228,7 +228,12 @@ class WinogradRun {
       context.parallel_for(blocks, [&](std::size_t i, std::size_t worker) {
         const std::size_t first = tiles * i / blocks, last = tiles * (i + 1) / blocks;
         T* const own = all + worker * (positions + 1) * position;
-        const Scratch scratch{own + position, own, position, position, first, last};
+        const Scratch scratch{reinterpret_cast<Left*>(own + position),
+                              own,
+                              position * (sizeof(T) / sizeof(Left)),
+                              position,
+                              first,
+                              last};
         transform_inputs(first, last, scratch);
         for (std::size_t p = 0; p < positions; ++p) multiply(p, 0, panels, scratch);
         transform_products(first, last, scratch);
@@ -236,13 +241,14 @@ class WinogradRun {
       return;
     }
 
-    const std::size_t tile_bytes = positions * (input_row() + product_row()) * sizeof(T);
+    const std::size_t tile_bytes =
+        positions * (input_row() * sizeof(Left) + product_row() * sizeof(T));
     const std::size_t most = std::max(fewest_tiles, shared_block_bytes / tile_bytes);
     const std::size_t blocks = (tiles + most - 1) / most;
     const std::size_t block = (tiles + blocks - 1) / blocks;
     const std::size_t input_position = block * input_row() + line;
     const std::size_t product_position = block * product_row() + line;
-    T* const inputs = context.workspace.template take<T>(positions * input_position);
+    Left* const inputs = context.workspace.template take<Left>(positions * input_position);
     T* const products = context.workspace.template take<T>(positions * product_position);
     if (context.is_planning()) return;
     const std::size_t parts = std::min(panels, (4 * context.workers + positions - 1) / positions);
@@ -297,7 +303,7 @@ class WinogradRun {
         const std::size_t x = at.x + i % side - 1;
         pixels[i] = y < in_.height && x < in_.width ? in_.pixel(at.n, y, x) : layer_.zeros();
       }
-      kernels::winograd_input_tile<Tile, T, Arch>(
+      kernels::winograd_input_tile<Tile, T, Arch, W>(
           pixels, in_.channels, scratch.inputs + (t - scratch.first) * input_row(),
           scratch.input_position);
     }
@@ -306,12 +312,10 @@ class WinogradRun {
   /// Some panels of one position.
   void multiply(std::size_t p, std::size_t first_panel, std::size_t last_panel,
                 const Scratch& scratch) const noexcept {
-    layer_.visit(p, [&](const auto& panels) {
-      kernels::matmul_block<T, Arch>(
-          kernels::StridedRows<T>{scratch.inputs + p * scratch.input_position, input_row()}, 0,
-          scratch.last - scratch.first, panels, first_panel, last_panel, {},
-          scratch.products + p * scratch.product_position, product_row());
-    });
+    kernels::matmul_block<T, Arch>(
+        kernels::StridedRows<Left>{scratch.inputs + p * scratch.input_position, input_row()}, 0,
+        scratch.last - scratch.first, layer_.template panels<W>(p), first_panel, last_panel, {},
+        scratch.products + p * scratch.product_position, product_row());
   }
 
   void transform_products(std::size_t first, std::size_t last,
@@ -337,6 +341,16 @@ class WinogradRun {
   std::size_t tiles_high_, tiles_wide_;
 };
 
+template <class W, class T, class Arch>
+void run_winograd(const Context& context, const WinogradConv2d<T, Arch>& layer,
+                  FeatureMap<const T> in, FeatureMap<T> out, const OutputOptions<T>& options) {
+  if (layer.tile() == 2) {
+    WinogradRun<2, T, Arch, W>(layer, in, out, options).run(context);
+  } else {
+    WinogradRun<4, T, Arch, W>(layer, in, out, options).run(context);
+  }
+}
+
 }  // namespace detail
 
 /// out [N, H, W, out_channels] = activation(conv(in [N, H, W, in_channels]) + bias + residual).
@@ -356,11 +370,11 @@ void winograd_conv2d(const Context& context, const WinogradConv2d<T, Arch>& laye
     require_equal(options.residual.columns, out.channels, "winograd_conv2d: columns of residual");
   }
   if (out.pixel_count() == 0 || out.channels == 0) return;
-  if (layer.tile() == 2) {
-    detail::WinogradRun<2, T, Arch>(layer, in, out, options).run(context);
-  } else {
-    detail::WinogradRun<4, T, Arch>(layer, in, out, options).run(context);
+  if constexpr (std::is_same_v<T, float>) {
+    if (layer.is_bfloat16())
+      return detail::run_winograd<bfloat16>(context, layer, in, out, options);
   }
+  detail::run_winograd<T>(context, layer, in, out, options);
 }
 
 }  // namespace q2l::ops

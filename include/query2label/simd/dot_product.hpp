@@ -2,6 +2,7 @@
 #pragma once
 
 #include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -19,7 +20,8 @@ namespace q2l::simd {
 /// [depth / group][columns][group]: `group` neighbours in depth stand together. Its left operand is
 /// of type `Left`, one row after the other. For each group, step s of `steps` does
 ///   sum[column] += left[group * i + ...] * right[i][column][...]
-/// over all of the group, or over element s of it.
+/// over all of the group, or over element s of it. `store_left` writes a batch of floats as left
+/// operands: rounded, for int8 to the nearest integer (ties to even), to which it adds `offset`.
 template <class T, class W, class Arch>
 struct DotProduct;
 
@@ -42,11 +44,13 @@ struct DotProduct<T, T, Arch> {
   static Sum add(Batch<T, Arch> left, Batch<T, Arch> right, Sum sum) noexcept {
     return simd::fma<T, Arch>(left, right, sum);
   }
+  static void store_left(Batch<T, Arch> value, T* p) noexcept { value.store_unaligned(p); }
 };
 
-#if defined(__AVX512BF16__)
+#if defined(__AVX512BF16__) && !defined(__AMX_BF16__)
 /// Pairs of bfloat16 on processors that multiply them: two products a lane, subnormal operands and
-/// results as zero, each addition rounded to nearest.
+/// results as zero, each addition rounded to nearest. Not on those with AMX, Intel's, which do it
+/// at half the rate of float's multiply-adds.
 template <class Arch>
 requires(is_avx512<Arch>) struct DotProduct<float, bfloat16, Arch> {
   using Left = bfloat16;
@@ -67,6 +71,10 @@ requires(is_avx512<Arch>) struct DotProduct<float, bfloat16, Arch> {
   static Sum add(__m512i left, __m512i right, Sum sum) noexcept {
     return _mm512_dpbf16_ps(sum, std::bit_cast<__m512bh>(left), std::bit_cast<__m512bh>(right));
   }
+  static void store_left(Batch<float, Arch> value, bfloat16* p) noexcept {
+    const __m256bh rounded = _mm512_cvtneps_pbh(value);
+    std::memcpy(p, &rounded, sizeof rounded);
+  }
 };
 #else
 /// bfloat16 weights with float on the left: weights become floats, exactly, in the registers.
@@ -80,6 +88,11 @@ struct DotProduct<float, bfloat16, Arch> {
   /// The lower (step 0) or the upper half of each 32-bit pair.
   template <std::size_t Step>
   static Batch<float, Arch> right(const bfloat16* p) noexcept {
+#if defined(__AVX512BW__)
+    if constexpr (is_avx512<Arch> && Step == 1) {  // no more than a load
+      return _mm512_castsi512_ps(_mm512_maskz_loadu_epi16(0xAAAAAAAA, p));
+    }
+#endif
     using Register = typename Batch<float, Arch>::register_type;
     using Bits [[gnu::vector_size(sizeof(Register))]] = std::uint32_t;
     Bits pairs;
@@ -93,6 +106,7 @@ struct DotProduct<float, bfloat16, Arch> {
   static Sum add(Batch<float, Arch> left, Batch<float, Arch> right, Sum sum) noexcept {
     return simd::fma<float, Arch>(left, right, sum);
   }
+  static void store_left(Batch<float, Arch> value, float* p) noexcept { value.store_unaligned(p); }
 };
 #endif
 
@@ -103,8 +117,7 @@ inline Batch<float, Arch> to_float(Batch<std::int32_t, Arch> value) noexcept {
   using Ints [[gnu::vector_size(sizeof(Register))]] = std::int32_t;
   using Floats [[gnu::vector_size(sizeof(Register))]] = float;
   // GCC 12 warns of its own AVX-512 intrinsics for this.
-  return std::bit_cast<Register>(
-      __builtin_convertvector(std::bit_cast<Ints>(value.data), Floats));
+  return std::bit_cast<Register>(__builtin_convertvector(std::bit_cast<Ints>(value.data), Floats));
 }
 
 // int8: weights of -127 .. 127 with 8-bit numbers on the left, which were stored with `left_offset`
@@ -155,6 +168,11 @@ requires(is_avx512<Arch>) struct DotProduct<float, std::int8_t, Arch> {
     sum.lanes = std::bit_cast<typename Sum::Lanes>(added);
     return sum;
   }
+  static void store_left(Batch<float, Arch> value, std::int32_t offset, std::uint8_t* p) noexcept {
+    const __m512i number = _mm512_add_epi32(_mm512_cvtps_epi32(value), _mm512_set1_epi32(offset));
+    const __m128i bytes = _mm512_cvtepi32_epi8(number);
+    std::memcpy(p, &bytes, sizeof bytes);
+  }
 };
 #elif defined(__aarch64__) && defined(__ARM_FEATURE_DOTPROD)
 /// Four signed bytes with four signed ones a lane.
@@ -178,6 +196,11 @@ struct DotProduct<float, std::int8_t, Arch> {
   }
   static Sum add(int8x16_t left, int8x16_t right, Sum sum) noexcept {
     return Sum(vdotq_s32(sum, left, right));
+  }
+  static void store_left(Batch<float, Arch> value, std::int32_t offset, std::int8_t* p) noexcept {
+    const int16x4_t number = vmovn_s32(vaddq_s32(vcvtnq_s32_f32(value), vdupq_n_s32(offset)));
+    const int8x8_t bytes = vmovn_s16(vcombine_s16(number, number));
+    std::memcpy(p, &bytes, 4);
   }
 };
 #else
@@ -206,6 +229,11 @@ struct DotProduct<float, std::int8_t, Arch> {
   static Sum add(Pairs left, Pairs right, Sum sum) noexcept {
     return sum + Sum(_mm512_madd_epi16(left, right));
   }
+  static void store_left(Batch<float, Arch> value, std::int32_t offset, std::int16_t* p) noexcept {
+    const __m512i number = _mm512_add_epi32(_mm512_cvtps_epi32(value), _mm512_set1_epi32(offset));
+    const __m256i words = _mm512_cvtepi32_epi16(number);
+    std::memcpy(p, &words, sizeof words);
+  }
 #elif defined(__AVX2__)
   using Pairs = __m256i;
   template <std::size_t Step>
@@ -220,6 +248,12 @@ struct DotProduct<float, std::int8_t, Arch> {
   }
   static Sum add(Pairs left, Pairs right, Sum sum) noexcept {
     return sum + Sum(_mm256_madd_epi16(left, right));
+  }
+  static void store_left(Batch<float, Arch> value, std::int32_t offset, std::int16_t* p) noexcept {
+    const __m256i number = _mm256_add_epi32(_mm256_cvtps_epi32(value), _mm256_set1_epi32(offset));
+    const __m128i words =
+        _mm_packs_epi32(_mm256_castsi256_si128(number), _mm256_extracti128_si256(number, 1));
+    std::memcpy(p, &words, sizeof words);
   }
 #elif defined(__aarch64__)
   using Pairs = int16x8_t;
@@ -237,6 +271,10 @@ struct DotProduct<float, std::int8_t, Arch> {
     const int32x4_t low = vmull_s16(vget_low_s16(left), vget_low_s16(right));
     const int32x4_t high = vmull_high_s16(left, right);
     return sum + Sum(vpaddq_s32(low, high));
+  }
+  static void store_left(Batch<float, Arch> value, std::int32_t offset, std::int16_t* p) noexcept {
+    const int16x4_t number = vmovn_s32(vaddq_s32(vcvtnq_s32_f32(value), vdupq_n_s32(offset)));
+    std::memcpy(p, &number, sizeof number);
   }
 #else
   struct Pairs {
@@ -261,6 +299,14 @@ struct DotProduct<float, std::int8_t, Arch> {
                  left.values[2 * i + 1] * right.values[2 * i + 1];
     }
     return sum + Sum::load_aligned(lanes);
+  }
+  static void store_left(Batch<float, Arch> value, std::int32_t offset, std::int16_t* p) noexcept {
+    alignas(64) float lanes[Sum::size];
+    value.store_aligned(lanes);
+    for (std::size_t i = 0; i < Sum::size; ++i) {
+      p[i] =
+          static_cast<std::int16_t>(static_cast<std::int32_t>(std::nearbyint(lanes[i])) + offset);
+    }
   }
 #endif
 };

@@ -19,9 +19,11 @@
 #include "query2label/core/aligned_buffer.hpp"
 #include "query2label/core/counter_random.hpp"
 #include "query2label/core/thread_pool.hpp"
+#include "query2label/model/calibration.hpp"
 #include "query2label/model/model_file.hpp"
 #include "query2label/model/query2label_model.hpp"
 #include "query2label/model/session.hpp"
+#include "query2label/weights/precision_plan.hpp"
 
 namespace q2l::command {
 
@@ -104,7 +106,7 @@ using TimedModel = Query2Label<float, simd::DefaultArch, TimedBackbone>;
 
 /// A model without a weight file: `path` is a JSON description of one (`config`, `seed`, and
 /// `tensors` as [name, shape, offset, scale]), whose weights are made up as it says.
-inline TimedModel load_described_model(const std::string& path, Precision precision,
+inline TimedModel load_described_model(const std::string& path, const PrecisionPlan& plan,
                                        const WeightOptions& weight_options) {
   const nlohmann::json description = q2l::detail::read_config_file(path, {});
   WeightMap weights(weight_options);
@@ -119,7 +121,7 @@ inline TimedModel load_described_model(const std::string& path, Precision precis
                     return counter_random(name, count, offset, scale, seed);
                   });
     }
-    weights.set_precision(PrecisionPlan(precision));
+    weights.set_precision(plan);
     return TimedModel::load(weights, make_model_config(description.at("config"), weights));
   } catch (const nlohmann::json::exception&) {
     throw Error(ErrorCode::bad_config, "this does not describe a model",
@@ -127,11 +129,45 @@ inline TimedModel load_described_model(const std::string& path, Precision precis
   }
 }
 
+/// Pictures of noise, [N, S, S, 3].
+class MadeUpPictures {
+ public:
+  MadeUpPictures(std::size_t batch, std::size_t side)
+      : batch_(batch),
+        side_(side),
+        values_(counter_random("input", batch * side * side * 3, 0.0, 1.0, 1)) {}
+  [[nodiscard]] FeatureMap<const float> images() const noexcept {
+    return {values_.data(), batch_, side_, side_, 3};
+  }
+
+ private:
+  std::size_t batch_, side_;
+  std::vector<float> values_;
+};
+
+/// int8 with the ranges that a described model has on the picture it will be timed with.
+inline PrecisionPlan calibrate_described_model(const std::string& path,
+                                               const WeightOptions& weight_options) {
+  const TimedModel model =
+      load_described_model(path, PrecisionPlan(Precision::f32), weight_options);
+  const MadeUpPictures picture(1, model.config().image_size);
+  Calibration calibration;
+  Session session(model, *weight_options.runner, weight_options.threads);
+  session.set_observer(&calibration);
+  static_cast<void>(session.query(session.encode(picture.images())));
+  return calibration.plan(ScaleChoice::min_max);
+}
+
 inline TimedModel load_timed_model(const ModelOptions& options,
                                    const WeightOptions& weight_options) {
-  if (std::filesystem::path(options.model).extension() == ".json")
-    return load_described_model(options.model, options.precision.value_or(Precision::f32),
+  if (std::filesystem::path(options.model).extension() == ".json") {
+    const Precision precision = options.precision.value_or(Precision::f32);
+    return load_described_model(options.model,
+                                precision == Precision::int8
+                                    ? calibrate_described_model(options.model, weight_options)
+                                    : PrecisionPlan(precision),
                                 weight_options);
+  }
   ModelFile file =
       open_model_file(options.model, options.config, {}, weight_options, options.precision);
   return TimedModel::load(file.weights, file.config);
@@ -147,15 +183,13 @@ inline void run_bench(const BenchOptions& options) {
       detail::load_timed_model(options.model, {.threads = options.threads, .runner = &pool});
   const double load_seconds = detail::seconds_since(load_start);
   const std::size_t side = model.config().image_size;
-  const std::vector<float> values =
-      counter_random("input", options.batch * side * side * 3, 0.0, 1.0, 1);
-  const FeatureMap<const float> images{values.data(), options.batch, side, side, 3};
+  const detail::MadeUpPictures pictures(options.batch, side);
 
   Session session(model, pool, options.threads);
   const auto run = [&] {
     StageTimes times;
     auto start = detail::BenchClock::now();
-    const Memory<float> memory = session.encode(images);
+    const Memory<float> memory = session.encode(pictures.images());
     times.encoder = detail::seconds_since(start);
     times.backbone = detail::TimedBackbone<float, simd::DefaultArch>::seconds;
     times.encoder -= times.backbone;

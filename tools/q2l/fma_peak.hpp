@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "query2label/core/parallel_for.hpp"
+#include "query2label/simd/amx_tiles.hpp"
 #include "query2label/simd/arch.hpp"
 #include "query2label/simd/dot_product.hpp"
 
@@ -55,6 +56,26 @@ void run_multiply_adds(std::size_t steps, const W* right,
   }
 }
 
+/// The same on tile registers: `steps` additions to each of the four tiles of sums.
+template <class W>
+void run_tile_multiply_adds(std::size_t steps) noexcept {
+  using Tiles = simd::AmxTiles<W>;
+  const W right[simd::tile_rows * simd::tile_bytes / sizeof(W)] = {};
+  const typename Tiles::Left left[simd::tile_rows * simd::tile_bytes / sizeof(W)] = {};
+  Tiles tiles;
+  tiles.zero_sums();
+  tiles.load_left_0(left, simd::tile_bytes);
+  tiles.load_left_1(left, simd::tile_bytes);
+  tiles.load_right_0(right, simd::tile_bytes);
+  tiles.load_right_1(right, simd::tile_bytes);
+  for (std::size_t s = 0; s < steps; ++s) {
+    tiles.add_00();
+    tiles.add_01();
+    tiles.add_10();
+    tiles.add_11();
+  }
+}
+
 }  // namespace detail
 
 /// Operations a second (a multiply-add is two) that `workers` threads reach together on registers
@@ -66,18 +87,29 @@ double measure_fma_peak(TaskRunner& runner, std::size_t workers) {
   constexpr std::size_t lanes = simd::Batch<T, Arch>::size;
   constexpr std::size_t steps = 400'000;
   constexpr int tries = 40;
+  // In tiles, 16 cycles an addition: fewer of them.
+  constexpr bool has_amx = simd::has_amx<T, W, Arch>;
+  constexpr std::size_t tile_steps = steps / 10;
+  constexpr std::size_t tile_products =
+      4 * simd::tile_rows * simd::tile_rows * simd::tile_bytes / sizeof(W);
   const W right[lanes * Dot::group] = {};
   const typename Dot::Left left[Dot::group] = {};
   double best = 0;
   for (int i = 0; i < tries; ++i) {
     auto work = [&](std::size_t) noexcept {
-      detail::run_multiply_adds<T, W, Arch>(steps, right, left);
+      if constexpr (has_amx) {
+        detail::run_tile_multiply_adds<W>(tile_steps);
+      } else {
+        detail::run_multiply_adds<T, W, Arch>(steps, right, left);
+      }
     };
     const Clock::time_point start = Clock::now();
     runner.run(workers, work);
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-    const double operations = 2.0 * static_cast<double>(workers * steps * detail::peak_sums *
-                                                        lanes * Dot::group / Dot::steps);
+    const std::size_t products = has_amx
+                                     ? tile_steps * tile_products
+                                     : steps * detail::peak_sums * lanes * Dot::group / Dot::steps;
+    const double operations = 2.0 * static_cast<double>(workers * products);
     best = std::max(best, operations / seconds);
   }
   return best;

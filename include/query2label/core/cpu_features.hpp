@@ -7,6 +7,8 @@ namespace q2l {
 struct CpuFeatures {
   bool avx2_fma = false;  ///< AVX2 and FMA
   bool avx512 = false;    ///< AVX-512 F, CD, BW, DQ, VL
+  bool vnni = false;      ///< AVX-512 VNNI
+  bool bf16 = false;      ///< AVX-512 BF16
   bool neon = false;      ///< 64-bit Advanced SIMD
 };
 
@@ -17,6 +19,8 @@ inline CpuFeatures cpu_features() noexcept {
   features.avx512 = features.avx2_fma && __builtin_cpu_supports("avx512f") &&
                     __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512bw") &&
                     __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  features.vnni = features.avx512 && __builtin_cpu_supports("avx512vnni");
+  features.bf16 = features.avx512 && __builtin_cpu_supports("avx512bf16");
 #elif defined(__aarch64__)
   features.neon = true;
 #endif

@@ -332,14 +332,15 @@ inline MatmulTileFunction<T, W, Arch> matmul_tile_function(std::size_t rows,
 }
 
 /// Cuts (taps, depth) into chunks (several taps, or part of one, of up to `chunk_depth<W>`) and
-/// calls `body(chunk)` for each in order. Parts of a tap begin at a multiple of 4.
+/// calls `body(chunk)` for each in order. Parts of a tap begin at whole cache lines of `W`.
 template <class W, class Body>
 inline void for_each_depth_chunk(std::size_t taps, std::size_t depth, Body&& body) {
   constexpr std::size_t most = chunk_depth<W>;
   if (depth > most) {
     const std::size_t pieces = (depth + most - 1) / most;
+    constexpr std::size_t unit = cache_line / sizeof(W);
     const auto start = [&](std::size_t i) {
-      return std::min(depth, (depth + 3) / 4 * i / pieces * 4);
+      return std::min(depth, (depth + unit - 1) / unit * i / pieces * unit);
     };
     for (std::size_t t = 0; t < taps; ++t) {
       for (std::size_t i = 0; i < pieces; ++i) {

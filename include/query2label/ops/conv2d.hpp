@@ -9,16 +9,21 @@
 #include <vector>
 
 #include "query2label/core/aligned_buffer.hpp"
+#include "query2label/core/bfloat16.hpp"
 #include "query2label/core/context.hpp"
 #include "query2label/core/parallel_for.hpp"
 #include "query2label/core/precision.hpp"
 #include "query2label/core/shape_check.hpp"
 #include "query2label/core/shared_buffer.hpp"
 #include "query2label/core/tensor.hpp"
+#include "query2label/kernels/left_operand_kernel.hpp"
+#include "query2label/kernels/panel_matrix.hpp"
+#include "query2label/kernels/tile_matmul_kernel.hpp"
 #include "query2label/ops/batch_norm.hpp"
 #include "query2label/ops/matmul.hpp"
 #include "query2label/ops/packed_weights.hpp"
 #include "query2label/ops/winograd_conv2d.hpp"
+#include "query2label/simd/amx_tiles.hpp"
 
 namespace q2l::ops {
 
@@ -91,11 +96,13 @@ struct Conv2d {
   }
 
   /// Results in a row of a Winograd tile, or 0 where the convolution is direct. Rounding a tile's
-  /// weights to bf16 leaves too little of tiles of four, and to int8 of any.
+  /// weights to bf16 leaves too little of tiles of four, and to int8 of any; tile registers make
+  /// products cheaper than transforms.
   [[nodiscard]] std::size_t winograd_tile(Precision precision) const noexcept {
     const bool fits = shape.kernel == 3 && shape.stride == 1 && shape.padding == 1;
     if (!fits || precision == Precision::int8) return 0;
     if (precision == Precision::bf16 && std::is_same_v<T, double>) return 0;  // the plain reference
+    if (precision == Precision::bf16 && simd::has_amx<T, bfloat16, Arch>) return 0;
     const std::size_t fastest = fastest_winograd_tile(shape.in_channels, shape.out_channels);
     return precision == Precision::bf16 ? std::min<std::size_t>(fastest, 2) : fastest;
   }
@@ -174,6 +181,51 @@ struct ConvolutionRows {
             out_height,
             out_width,
             zero_pixel};
+  }
+  /// The left operand of `b` on tile registers: the map with a border, in workspace memory.
+  template <class Arch, class W>
+  [[nodiscard]] auto tiled(const Context& context,
+                           const kernels::PanelMatrix<T, Arch, W>& b) const {
+    using Left = typename simd::AmxTiles<W>::Left;
+    const std::size_t pixel = round_up(in.channels, simd::tile_bytes / sizeof(Left));
+    const std::size_t height = in.height + 2 * shape.padding;
+    const std::size_t line = (in.width + 2 * shape.padding) * pixel;
+    const std::size_t step = shape.stride * pixel;
+    Left* const border = context.workspace.template take<Left>(pixel);
+    // The last tile is read to its end.
+    Left* const data =
+        context.workspace.template take<Left>(in.batch * height * line + simd::tile_rows * step);
+    if (!context.is_planning()) {
+      const auto convert = [&](const T* from, Left* to) {
+        kernels::convert_left_row<W, Arch>(from, in.channels, b.input, to);
+        std::fill_n(to + in.channels, pixel - in.channels, Left{});
+      };
+      convert(zeros, border);
+      context.parallel_for(in.batch * height, [&](std::size_t row, std::size_t) {
+        const std::size_t y = row % height - shape.padding;  // wraps above the top
+        for (std::size_t i = 0; i < line / pixel; ++i) {
+          const std::size_t x = i - shape.padding;
+          Left* const to = data + row * line + i * pixel;
+          if (y < in.height && x < in.width) {
+            convert(in.pixel(row / height, y, x), to);
+          } else {
+            std::copy_n(border, pixel, to);
+          }
+        }
+      });
+    }
+    return kernels::TiledRows<Left>{
+        .data = data,
+        .lines = in.batch * out_height,
+        .line_rows = out_width,
+        .row_stride = step,
+        .line_stride = shape.stride * line,
+        .image_lines = out_height,
+        .image_stride = height * line,
+        .kernel = shape.kernel,
+        .tap_stride = pixel,
+        .kernel_row_stride = line,
+    };
   }
 };
 

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <type_traits>
 
+#include "query2label/core/aligned_buffer.hpp"
 #include "query2label/core/context.hpp"
 #include "query2label/core/precision.hpp"
 #include "query2label/core/shape_check.hpp"
@@ -13,7 +14,9 @@
 #include "query2label/kernels/left_operand_kernel.hpp"
 #include "query2label/kernels/matmul_kernel.hpp"
 #include "query2label/kernels/panel_matrix.hpp"
+#include "query2label/kernels/tile_matmul_kernel.hpp"
 #include "query2label/ops/packed_weights.hpp"
+#include "query2label/simd/amx_tiles.hpp"
 
 namespace q2l::ops {
 
@@ -26,6 +29,27 @@ struct OutputOptions {
 
 namespace detail {
 
+/// How a product is shared out: `rows` x `columns` tasks.
+struct ProductTasks {
+  std::size_t rows, columns;
+};
+
+/// Tasks of at least `smallest` multiply-adds. Large weights are split by columns, so that each is
+/// read from memory once; large inputs by rows, of which no part is smaller than a register tile.
+template <class T, class Arch>
+ProductTasks share_out(const kernels::PanelLayout<T, Arch>& layout, std::size_t rows,
+                       std::size_t row_tiles, std::size_t workers, std::size_t smallest) {
+  constexpr std::size_t most_tasks = 32;
+  const std::size_t tasks = std::clamp<std::size_t>(
+      rows * layout.columns * layout.rows() / smallest, 1, workers > 1 ? most_tasks : 1);
+  if (layout.columns * layout.taps > rows) {
+    const std::size_t columns = std::min(tasks, layout.panels());
+    return {std::min((tasks + columns - 1) / columns, row_tiles), columns};
+  }
+  const std::size_t row_tasks = std::min(tasks, row_tiles);
+  return {row_tasks, std::min((tasks + row_tasks - 1) / row_tasks, layout.panels())};
+}
+
 /// The product of rows that need no conversion.
 template <class T, class Arch, class W, class RowSource>
 void multiply_rows(const Context& context, const RowSource& rows,
@@ -33,38 +57,26 @@ void multiply_rows(const Context& context, const RowSource& rows,
                    const OutputOptions<T>& options, Matrix<T> out) {
   using Tile = kernels::MatmulTile<T, Arch>;
   const kernels::PanelLayout<T, Arch>& layout = b.layout;
-  // A task of 256 K multiply-adds runs some 10 us, far longer than handing it out. Large weights
-  // are split by columns, so that each is read from memory once; large inputs by rows.
+  // A task of 256 K multiply-adds runs some 10 us, far longer than handing it out.
   constexpr std::size_t smallest_task = std::size_t{1} << 18;
-  constexpr std::size_t most_tasks = 32;
-  const std::size_t tasks =
-      std::clamp<std::size_t>(out.rows * layout.columns * layout.rows() / smallest_task, 1,
-                              context.workers > 1 ? most_tasks : 1);
   const std::size_t row_tiles = (out.rows + Tile::rows - 1) / Tile::rows;
-  std::size_t column_tasks, row_tasks;
-  if (layout.columns * layout.taps > out.rows) {
-    column_tasks = std::min(tasks, layout.panels());
-    row_tasks = std::min((tasks + column_tasks - 1) / column_tasks, row_tiles);
-  } else {
-    row_tasks = std::min(tasks, row_tiles);
-    column_tasks = std::min((tasks + row_tasks - 1) / row_tasks, layout.panels());
-  }
+  const ProductTasks tasks = share_out(layout, out.rows, row_tiles, context.workers, smallest_task);
   const kernels::Epilogue<T> epilogue{bias, options.residual.data, options.residual.stride,
                                       options.activation};
-  const bool packs = kernels::prefers_packed_block(b, layout.panels() / column_tasks);
+  const bool packs = kernels::prefers_packed_block(b, layout.panels() / tasks.columns);
   using Left = typename simd::DotProduct<T, W, Arch>::Left;
   constexpr std::size_t block_size = kernels::left_block_size<W>;
   const Workspace::Frame frame(context.workspace);
   Left* const scratch =
       packs ? context.workspace.template take<Left>(context.workers * block_size) : nullptr;
   if (context.is_planning()) return;
-  context.parallel_for(row_tasks * column_tasks, [&](std::size_t task, std::size_t worker) {
-    const std::size_t r = task % row_tasks;
-    const std::size_t c = task / row_tasks;
-    const std::size_t first_row = std::min(row_tiles * r / row_tasks * Tile::rows, out.rows);
-    const std::size_t last_row = std::min(row_tiles * (r + 1) / row_tasks * Tile::rows, out.rows);
-    const std::size_t first_panel = layout.panels() * c / column_tasks;
-    const std::size_t last_panel = layout.panels() * (c + 1) / column_tasks;
+  context.parallel_for(tasks.rows * tasks.columns, [&](std::size_t task, std::size_t worker) {
+    const std::size_t r = task % tasks.rows;
+    const std::size_t c = task / tasks.rows;
+    const std::size_t first_row = std::min(row_tiles * r / tasks.rows * Tile::rows, out.rows);
+    const std::size_t last_row = std::min(row_tiles * (r + 1) / tasks.rows * Tile::rows, out.rows);
+    const std::size_t first_panel = layout.panels() * c / tasks.columns;
+    const std::size_t last_panel = layout.panels() * (c + 1) / tasks.columns;
     if (packs) {
       kernels::matmul_packed_block<T, Arch>(rows, first_row, last_row, b, first_panel, last_panel,
                                             epilogue, out.data, out.stride,
@@ -104,6 +116,56 @@ auto convert_operand(const Context& context, const kernels::PanelMatrix<T, Arch,
   return out;
 }
 
+/// `count` rows of one tap as the left operand of `b` on tile registers, in workspace memory.
+template <class T, class Arch, class W, class RowSource>
+auto tile_operand(const Context& context, const kernels::PanelMatrix<T, Arch, W>& b,
+                  const RowSource& rows, std::size_t count) {
+  using Left = typename simd::AmxTiles<W>::Left;
+  constexpr std::size_t height = simd::tile_rows;
+  const std::size_t depth = b.layout.depth;
+  const std::size_t stride = round_up(depth, simd::tile_bytes / sizeof(Left));
+  // The last tile is read to its end.
+  Left* const data = context.workspace.template take<Left>((count + height - 1) * stride);
+  if (!context.is_planning()) {
+    context.parallel_for((count + height - 1) / height, [&](std::size_t tile, std::size_t) {
+      const T* table[height];
+      const std::size_t first = tile * height;
+      const std::size_t own = std::min(height, count - first);
+      rows.pointers(first, own, 0, 1, table);
+      for (std::size_t i = 0; i < own; ++i) {
+        Left* const to = data + (first + i) * stride;
+        kernels::convert_left_row<W, Arch>(table[i], depth, b.input, to);
+        std::fill_n(to + depth, stride - depth, Left{});
+      }
+    });
+  }
+  return kernels::TiledRows<Left>{data, 1, count, stride, 0, 1, 0};
+}
+
+/// The product on tile registers.
+template <class T, class Arch, class W, class Left>
+void multiply_tiles(const Context& context, const kernels::TiledRows<Left>& rows,
+                    const kernels::PanelMatrix<T, Arch, W>& b, const T* bias,
+                    const OutputOptions<T>& options, Matrix<T> out) {
+  if (context.is_planning()) return;
+  constexpr std::size_t smallest_task = std::size_t{1} << 21;
+  const std::size_t pairs = (rows.tiles() + 1) / 2;
+  const ProductTasks tasks = share_out(b.layout, out.rows, pairs, context.workers, smallest_task);
+  const kernels::Epilogue<T> epilogue{bias, options.residual.data, options.residual.stride,
+                                      options.activation};
+  context.parallel_for(tasks.rows * tasks.columns, [&](std::size_t task, std::size_t) {
+    const std::size_t r = task % tasks.rows;
+    const std::size_t c = task / tasks.rows;
+    const auto first_tile = [&](std::size_t i) {
+      return std::min(pairs * i / tasks.rows * 2, rows.tiles());
+    };
+    simd::AmxTiles<W> tiles;
+    kernels::matmul_tiles<T, Arch>(
+        tiles, rows, first_tile(r), first_tile(r + 1), b, b.layout.panels() * c / tasks.columns,
+        b.layout.panels() * (c + 1) / tasks.columns, epilogue, out.data, out.stride);
+  });
+}
+
 }  // namespace detail
 
 /// out [M, N] = activation(rows B + bias + residual), split over threads by output tiles.
@@ -122,9 +184,18 @@ void matmul(const Context& context, const RowSource& rows,
   }
   if (out.rows == 0 || out.columns == 0) return;
 
+  const Workspace::Frame frame(context.workspace);
+  if constexpr (simd::has_amx<T, W, Arch>) {
+    if (b.layout.taps == 1) {
+      const auto tiled = detail::tile_operand(context, b, rows, out.rows);
+      return detail::multiply_tiles(context, tiled, b, bias, options, out);
+    }
+    if constexpr (requires { rows.tiled(context, b); }) {
+      return detail::multiply_tiles(context, rows.tiled(context, b), b, bias, options, out);
+    }
+  }
   if constexpr (!std::is_same_v<Left, T> || std::is_same_v<T, double>) {
     if (!std::is_same_v<Left, T> || b.rounding != Precision::f32) {
-      const Workspace::Frame frame(context.workspace);
       const Matrix<const T> operand = rows.operand(out.rows, b.layout.depth);
       const Matrix<const Left> copy = detail::convert_operand<T, Arch>(context, b, operand);
       const Left* const zeros = copy.data + operand.rows * copy.stride;

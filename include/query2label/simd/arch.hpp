@@ -7,6 +7,13 @@
 #include "query2label/core/cpu_features.hpp"
 #include "query2label/core/error.hpp"
 
+#if defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__AMX_INT8__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+/// Defined where narrow products run on tile registers.
+#define Q2L_AMX 1
+#endif
+
 // The one place that includes xsimd.
 #if defined(__GNUC__)
 #pragma GCC diagnostic push
@@ -47,12 +54,24 @@ template <class Arch>
 inline constexpr std::size_t register_count =
     is_avx512<Arch> || std::is_base_of_v<xsimd::neon64, Arch> ? 32 : 16;
 
-/// Throws Error unsupported_cpu when this processor lacks the instructions of `Arch`.
+/// Throws Error unsupported_cpu when this processor lacks the instructions of `Arch`, or those
+/// beyond that this translation unit was compiled for and the kernels use. Where there are tile
+/// registers, asks the operating system to let this process use them.
 template <class Arch>
 void require_cpu() {
   const CpuFeatures cpu = cpu_features();
-  const bool missing =
+  bool missing =
       (is_avx512<Arch> && !cpu.avx512) || (std::is_base_of_v<xsimd::avx2, Arch> && !cpu.avx2_fma);
+#if defined(__AVX512VNNI__)
+  missing = missing || !cpu.vnni;
+#endif
+#if defined(__AVX512BF16__)
+  missing = missing || !cpu.bf16;
+#endif
+#if defined(Q2L_AMX)
+  constexpr long ask_permission = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM
+  missing = missing || syscall(SYS_arch_prctl, ask_permission, tile_data) != 0;
+#endif
   if (missing) {
     throw Error(ErrorCode::unsupported_cpu, "this processor lacks instructions the program uses",
                 {.expected = Arch::name()});

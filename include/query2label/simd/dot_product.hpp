@@ -47,10 +47,10 @@ struct DotProduct<T, T, Arch> {
   static void store_left(Batch<T, Arch> value, T* p) noexcept { value.store_unaligned(p); }
 };
 
-#if defined(__AVX512BF16__) && !defined(__AMX_BF16__)
+#if defined(__AVX512BF16__)
 /// Pairs of bfloat16 on processors that multiply them: two products a lane, subnormal operands and
-/// results as zero, each addition rounded to nearest. Not on those with AMX, Intel's, which do it
-/// at half the rate of float's multiply-adds.
+/// results as zero, each addition rounded to nearest. Intel's do it at half the rate of float's
+/// multiply-adds, where it is what AMX leaves over (simd/amx_tiles.hpp).
 template <class Arch>
 requires(is_avx512<Arch>) struct DotProduct<float, bfloat16, Arch> {
   using Left = bfloat16;

@@ -27,7 +27,7 @@ namespace q2l {
 /// out; and `crc32`, of all buffers in hexadecimal.
 struct PackedLayout {
   /// To be raised with any change of what buffers hold, how many there are, or their names.
-  static constexpr std::uint64_t current_version = 1;
+  static constexpr std::uint64_t current_version = 2;
 
   std::uint64_t version = current_version;
   std::string instruction_set;     ///< for people: what counts are the widths

@@ -9,6 +9,7 @@
 
 #include "query2label/core/bfloat16.hpp"
 #include "query2label/core/precision.hpp"
+#include "query2label/kernels/panel_matrix.hpp"
 #include "query2label/simd/arch.hpp"
 #include "query2label/simd/dot_product.hpp"
 #include "query2label/simd/lanes.hpp"
@@ -57,6 +58,17 @@ inline void round_left_row(const double* in, std::size_t count, Precision precis
     const auto scale = static_cast<double>(quantization.scale);
     return scale * std::clamp(std::nearbyint(x / scale), -zero, 255 - zero);
   });
+}
+
+/// `count` elements as left operands of `b`.
+template <class T, class Arch, class W, class Left>
+inline void convert_left_row(const PanelMatrix<T, Arch, W>& b, const T* in, std::size_t count,
+                             Left* out) noexcept {
+  if constexpr (std::is_same_v<T, double>) {
+    round_left_row(in, count, b.rounding, b.input, out);
+  } else {
+    convert_left_row<W, Arch>(in, count, b.input, out);
+  }
 }
 
 }  // namespace q2l::kernels

@@ -10,7 +10,6 @@
 #include <utility>
 
 #include "query2label/core/aligned_buffer.hpp"
-#include "query2label/core/tensor.hpp"
 #include "query2label/kernels/elementwise_kernel.hpp"
 #include "query2label/kernels/panel_matrix.hpp"
 #include "query2label/simd/arch.hpp"
@@ -90,15 +89,6 @@ struct StridedRows {
   void pointers(std::size_t first, std::size_t count, std::size_t, std::size_t,
                 const T** out) const noexcept {
     for (std::size_t r = 0; r < count; ++r) out[r] = data + (first + r) * stride;
-  }
-  /// What the addresses point into, for a product of `rows` rows and `depth` elements a tap.
-  [[nodiscard]] Matrix<const T> operand(std::size_t rows, std::size_t depth) const noexcept {
-    return {data, rows, depth, stride};
-  }
-  /// The same source over a copy of `operand`, its rows adjacent; `zeros` is a row of zeros.
-  template <class Left>
-  [[nodiscard]] StridedRows<Left> over(Matrix<const Left> copy, const Left*) const noexcept {
-    return {copy.data, copy.stride};
   }
 };
 

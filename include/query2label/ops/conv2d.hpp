@@ -170,13 +170,12 @@ struct ConvolutionRows {
       }
     }
   }
-  [[nodiscard]] Matrix<const T> operand(std::size_t, std::size_t) const noexcept {
-    return in.pixels();
-  }
+  [[nodiscard]] Matrix<const T> pixels() const noexcept { return in.pixels(); }
+  /// The same over other pixels, adjacent, one of them zero.
   template <class Left>
-  [[nodiscard]] ConvolutionRows<Left> over(Matrix<const Left> copy,
+  [[nodiscard]] ConvolutionRows<Left> over(const Left* copy,
                                            const Left* zero_pixel) const noexcept {
-    return {{copy.data, in.batch, in.height, in.width, in.channels, copy.stride},
+    return {{copy, in.batch, in.height, in.width, in.channels},
             shape,
             out_height,
             out_width,
@@ -197,7 +196,7 @@ struct ConvolutionRows {
         context.workspace.template take<Left>(in.batch * height * line + simd::tile_rows * step);
     if (!context.is_planning()) {
       const auto convert = [&](const T* from, Left* to) {
-        kernels::convert_left_row<W, Arch>(from, in.channels, b.input, to);
+        kernels::convert_left_row(b, from, in.channels, to);
         std::fill_n(to + in.channels, pixel - in.channels, Left{});
       };
       convert(zeros, border);
@@ -247,15 +246,10 @@ struct KernelRowRows {
       }
     }
   }
-  [[nodiscard]] Matrix<const T> operand(std::size_t, std::size_t) const noexcept {
-    return in.pixels();
-  }
+  [[nodiscard]] Matrix<const T> pixels() const noexcept { return in.pixels(); }
   template <class Left>
-  [[nodiscard]] KernelRowRows<Left> over(Matrix<const Left> copy, const Left*) const noexcept {
-    return {{copy.data, in.batch, in.height, in.width, in.channels, copy.stride},
-            shape,
-            out_height,
-            out_width};
+  [[nodiscard]] KernelRowRows<Left> over(const Left* copy, const Left*) const noexcept {
+    return {{copy, in.batch, in.height, in.width, in.channels}, shape, out_height, out_width};
   }
 };
 

@@ -88,58 +88,53 @@ void multiply_rows(const Context& context, const RowSource& rows,
   });
 }
 
-/// `in` as the left operand of `b`, in workspace memory, with a row of zeros behind it.
-template <class T, class Arch, class W>
-auto convert_operand(const Context& context, const kernels::PanelMatrix<T, Arch, W>& b,
-                     Matrix<const T> in) {
+/// `count` rows of one tap as left operands of `b`, in workspace memory: each followed by zeros up
+/// to a multiple of `unit` elements, and all by room for `spare` more.
+template <class T, class Arch, class W, class RowSource>
+auto convert_rows(const Context& context, const kernels::PanelMatrix<T, Arch, W>& b,
+                  const RowSource& rows, std::size_t count, std::size_t unit, std::size_t spare) {
   using Left = typename simd::DotProduct<T, W, Arch>::Left;
-  const Matrix<Left> out = context.workspace.template take_matrix<Left>(in.rows + 1, in.columns);
+  constexpr std::size_t block = simd::tile_rows;
+  const std::size_t depth = b.layout.depth;
+  const std::size_t stride = round_up(depth, unit);
+  const Matrix<Left> out(context.workspace.template take<Left>((count + spare) * stride), count,
+                         depth, stride);
   if (context.is_planning()) return out;
-  const auto convert = [&](const T* row, std::size_t count, Left* to) {
-    if constexpr (std::is_same_v<T, double>) {
-      kernels::round_left_row(row, count, b.rounding, b.input, to);
-    } else {
-      kernels::convert_left_row<W, Arch>(row, count, b.input, to);
-    }
-  };
-  constexpr std::size_t task_elements = 16'384;  // some microseconds
-  const std::size_t task_rows = std::max<std::size_t>(1, task_elements / in.columns);
-  context.parallel_for((in.rows + task_rows - 1) / task_rows, [&](std::size_t task, std::size_t) {
-    const std::size_t last = std::min((task + 1) * task_rows, in.rows);
-    for (std::size_t r = task * task_rows; r < last; ++r) {
-      convert(in.row(r), in.columns, out.row(r));
+  context.parallel_for((count + block - 1) / block, [&](std::size_t task, std::size_t) {
+    const T* table[block];
+    const std::size_t first = task * block;
+    const std::size_t own = std::min(block, count - first);
+    rows.pointers(first, own, 0, 1, table);
+    for (std::size_t i = 0; i < own; ++i) {
+      Left* const to = out.row(first + i);
+      kernels::convert_left_row(b, table[i], depth, to);
+      std::fill_n(to + depth, stride - depth, Left{});
     }
   });
-  const T zero(0);
-  convert(&zero, 1, out.row(in.rows));
-  std::fill_n(out.row(in.rows), in.columns, *out.row(in.rows));
   return out;
 }
 
-/// `count` rows of one tap as the left operand of `b` on tile registers, in workspace memory.
-template <class T, class Arch, class W, class RowSource>
-auto tile_operand(const Context& context, const kernels::PanelMatrix<T, Arch, W>& b,
-                  const RowSource& rows, std::size_t count) {
-  using Left = typename simd::AmxTiles<W>::Left;
-  constexpr std::size_t height = simd::tile_rows;
-  const std::size_t depth = b.layout.depth;
-  const std::size_t stride = round_up(depth, simd::tile_bytes / sizeof(Left));
-  // The last tile is read to its end.
-  Left* const data = context.workspace.template take<Left>((count + height - 1) * stride);
-  if (!context.is_planning()) {
-    context.parallel_for((count + height - 1) / height, [&](std::size_t tile, std::size_t) {
-      const T* table[height];
-      const std::size_t first = tile * height;
-      const std::size_t own = std::min(height, count - first);
-      rows.pointers(first, own, 0, 1, table);
-      for (std::size_t i = 0; i < own; ++i) {
-        Left* const to = data + (first + i) * stride;
-        kernels::convert_left_row<W, Arch>(table[i], depth, b.input, to);
-        std::fill_n(to + depth, stride - depth, Left{});
-      }
-    });
-  }
-  return kernels::TiledRows<Left>{data, 1, count, stride, 0, 1, 0};
+/// The pixels of a map as left operands of `b`, in workspace memory, with a pixel of zeros behind
+/// them.
+template <class T, class Arch, class W>
+auto convert_pixels(const Context& context, const kernels::PanelMatrix<T, Arch, W>& b,
+                    Matrix<const T> pixels) {
+  using Left = typename simd::DotProduct<T, W, Arch>::Left;
+  const Matrix<Left> out =
+      context.workspace.template take_matrix<Left>(pixels.rows + 1, pixels.columns);
+  if (context.is_planning()) return out;
+  constexpr std::size_t block = 64;
+  context.parallel_for((pixels.rows + block - 1) / block, [&](std::size_t task, std::size_t) {
+    const std::size_t end = std::min((task + 1) * block, pixels.rows);
+    for (std::size_t i = task * block; i < end; ++i) {
+      kernels::convert_left_row(b, pixels.row(i), pixels.columns, out.row(i));
+    }
+  });
+  const T zero(0);
+  Left narrow_zero;
+  kernels::convert_left_row(b, &zero, 1, &narrow_zero);
+  std::fill_n(out.row(pixels.rows), pixels.columns, narrow_zero);
+  return out;
 }
 
 /// The product on tile registers.
@@ -148,7 +143,7 @@ void multiply_tiles(const Context& context, const kernels::TiledRows<Left>& rows
                     const kernels::PanelMatrix<T, Arch, W>& b, const T* bias,
                     const OutputOptions<T>& options, Matrix<T> out) {
   if (context.is_planning()) return;
-  constexpr std::size_t smallest_task = std::size_t{1} << 21;
+  constexpr std::size_t smallest_task = std::size_t{1} << 21;  // some microseconds
   const std::size_t pairs = (rows.tiles() + 1) / 2;
   const ProductTasks tasks = share_out(b.layout, out.rows, pairs, context.workers, smallest_task);
   const kernels::Epilogue<T> epilogue{bias, options.residual.data, options.residual.stride,
@@ -166,11 +161,45 @@ void multiply_tiles(const Context& context, const kernels::TiledRows<Left>& rows
   });
 }
 
+/// The product of rows that are converted first.
+template <class T, class Arch, class W, class RowSource>
+void convert_and_multiply(const Context& context, const RowSource& rows,
+                          const kernels::PanelMatrix<T, Arch, W>& b, const T* bias,
+                          const OutputOptions<T>& options, Matrix<T> out) {
+  using Left = typename simd::DotProduct<T, W, Arch>::Left;
+  const Workspace::Frame frame(context.workspace);
+  const bool is_one_tap = b.layout.taps == 1;
+  if constexpr (simd::has_amx<T, W, Arch>) {
+    if (is_one_tap) {
+      // The last tile is read to its end.
+      const Matrix<Left> narrow = convert_rows(
+          context, b, rows, out.rows, simd::tile_bytes / sizeof(Left), simd::tile_rows - 1);
+      return multiply_tiles(
+          context, kernels::TiledRows<Left>{narrow.data, 1, out.rows, narrow.stride, 0, 1, 0}, b,
+          bias, options, out);
+    }
+    if constexpr (requires { rows.tiled(context, b); }) {
+      return multiply_tiles(context, rows.tiled(context, b), b, bias, options, out);
+    }
+  }
+  if constexpr (requires { rows.pixels(); }) {
+    if (!is_one_tap) {
+      const Matrix<const Left> narrow = convert_pixels(context, b, rows.pixels());
+      const Left* const zeros = narrow.row(narrow.rows - 1);
+      return multiply_rows<T, Arch>(context, rows.over(narrow.data, zeros), b, bias, options, out);
+    }
+  }
+  const Matrix<Left> narrow = convert_rows(context, b, rows, out.rows, 1, 0);
+  multiply_rows<T, Arch>(context, kernels::StridedRows<Left>{narrow.data, narrow.stride}, b, bias,
+                         options, out);
+}
+
 }  // namespace detail
 
 /// out [M, N] = activation(rows B + bias + residual), split over threads by output tiles.
 /// `rows` is a row source of the product kernel giving M rows, `bias` has padded_columns elements
-/// or is null. A left operand that B wants in another form is converted once, before the product.
+/// or is null. A left operand that B wants in another form is converted once, before the product;
+/// that of several taps by its `pixels()`, and read by the row source `over` those.
 /// Throws Error bad_argument when shapes do not fit.
 template <class T, class Arch, class W, class RowSource>
 void matmul(const Context& context, const RowSource& rows,
@@ -184,22 +213,9 @@ void matmul(const Context& context, const RowSource& rows,
   }
   if (out.rows == 0 || out.columns == 0) return;
 
-  const Workspace::Frame frame(context.workspace);
-  if constexpr (simd::has_amx<T, W, Arch>) {
-    if (b.layout.taps == 1) {
-      const auto tiled = detail::tile_operand(context, b, rows, out.rows);
-      return detail::multiply_tiles(context, tiled, b, bias, options, out);
-    }
-    if constexpr (requires { rows.tiled(context, b); }) {
-      return detail::multiply_tiles(context, rows.tiled(context, b), b, bias, options, out);
-    }
-  }
   if constexpr (!std::is_same_v<Left, T> || std::is_same_v<T, double>) {
     if (!std::is_same_v<Left, T> || b.rounding != Precision::f32) {
-      const Matrix<const T> operand = rows.operand(out.rows, b.layout.depth);
-      const Matrix<const Left> copy = detail::convert_operand<T, Arch>(context, b, operand);
-      const Left* const zeros = copy.data + operand.rows * copy.stride;
-      return detail::multiply_rows<T, Arch>(context, rows.over(copy, zeros), b, bias, options, out);
+      return detail::convert_and_multiply(context, rows, b, bias, options, out);
     }
   }
   if constexpr (std::is_same_v<Left, T>) {

@@ -63,7 +63,7 @@ class PackedWeights {
   /// (pictures), and for int8 where a sum might not fit into 32 bits.
   [[nodiscard]] static constexpr Precision precision_of(const Layout& layout,
                                                         Precision wanted) noexcept {
-    if (layout.depth % 4 != 0) return Precision::f32;
+    if (layout.depth == 0 || layout.depth % 4 != 0) return Precision::f32;
     if (wanted == Precision::int8 && layout.rows() > simd::int8_largest_depth) {
       return Precision::f32;
     }

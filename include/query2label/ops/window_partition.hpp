@@ -76,16 +76,6 @@ struct GridToWindowRows {
       ++n;
     }
   }
-  [[nodiscard]] Matrix<const T> operand(std::size_t, std::size_t) const noexcept {
-    return grid.pixels();
-  }
-  template <class Left>
-  [[nodiscard]] GridToWindowRows<Left> over(Matrix<const Left> copy,
-                                            const Left* zero_pixel) const noexcept {
-    return {{copy.data, grid.batch, grid.height, grid.width, grid.channels, copy.stride},
-            partition,
-            zero_pixel};
-  }
 };
 
 /// Row source: row i is pixel i of the grids, found among tokens in window order.
@@ -113,11 +103,6 @@ struct WindowToGridRows {
       y = 0;
       ++n;
     }
-  }
-  [[nodiscard]] Matrix<const T> operand(std::size_t, std::size_t) const noexcept { return tokens; }
-  template <class Left>
-  [[nodiscard]] WindowToGridRows<Left> over(Matrix<const Left> copy, const Left*) const noexcept {
-    return {{copy.data, tokens.rows, tokens.columns, copy.stride}, partition};
   }
 };
 

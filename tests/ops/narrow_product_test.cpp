@@ -5,8 +5,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <query2label/core/crc32.hpp>
 #include <query2label/ops/conv2d.hpp>
 #include <query2label/ops/linear.hpp>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -176,6 +178,28 @@ TEST_CASE("Narrow layers give the same bits on any number of threads and for any
           q2l::ops::linear<float, DefaultArch>(context, layer, x.view().row_range(n * 30, 30), out);
         });
   }
+}
+
+TEST_CASE("int8 products have these bits on every instruction set", "[ops]") {
+  const PoisonedMatrix<float> x(37, 1300, inputs(37 * 1300, 1));
+  const std::vector<float> bias = fill("bias", 70, 0.0, 1.0, 2);
+  const q2l::ops::Linear<float, DefaultArch> linear{
+      1300, 70, fill("weight", 1300 * 70, 0.0, 1.0, 3), bias, {}, settings(Precision::int8)};
+  const PoisonedMatrix<float> map(2 * 9 * 35, 76, inputs(2 * 9 * 35 * 76, 4));
+  const q2l::ops::Conv2d<float, DefaultArch> convolution({76, 50, 3, 2, 1},
+                                                         fill("kernel", 76 * 50 * 9, 0.0, 1.0, 5),
+                                                         {}, {}, {}, settings(Precision::int8));
+  PoisonedMatrix<float> y(37, 70), out(2 * 5 * 18, 50);
+  run_planned([&](const Context& context) {
+    q2l::ops::linear<float, DefaultArch>(context, linear, x.view(), y.view());
+    q2l::ops::conv2d<float, DefaultArch>(context, convolution, map.map(2, 9, 35),
+                                         out.map(2, 5, 18));
+  });
+  const auto checksum = [](const std::vector<float>& values) {
+    return q2l::crc32(std::as_bytes(std::span(values)));
+  };
+  CHECK(checksum(y.values()) == 0x5A929FBAu);
+  CHECK(checksum(out.values()) == 0xB3850197u);
 }
 
 TEST_CASE("Products that cannot be narrow stay in f32", "[ops]") {

@@ -135,11 +135,47 @@ template <std::size_t Vectors, class Arch, class T, class W, class Sum>
 
 /// `finish_row` of `vectors` <= Most vectors.
 template <std::size_t Most, class Arch, class... Arguments>
-void finish_vectors(std::size_t vectors, const Arguments&... arguments) noexcept {
+void finish_columns(std::size_t vectors, const Arguments&... arguments) noexcept {
   if constexpr (Most > 1) {
-    if (vectors < Most) return finish_vectors<Most - 1, Arch>(vectors, arguments...);
+    if (vectors < Most) return finish_columns<Most - 1, Arch>(vectors, arguments...);
   }
   finish_row<Most, Arch>(arguments...);
+}
+
+/// Tiles `i` and, before `end_tile`, `i` + 1 of rows by the tiles of columns that begin at column
+/// `begin` of the panel. The epilogue and `out` are those of the panel.
+template <class Arch, class T, class W, class Tiles, class Left>
+void multiply_tile_pair(Tiles& tiles, const TiledRows<Left>& rows, std::size_t i,
+                        std::size_t end_tile, const DepthChunk& chunk,
+                        const PanelChunk<T, W>& panel, std::size_t begin,
+                        const ColumnTiles<W>& right, const Epilogue<T>& epilogue, T* out,
+                        std::size_t out_stride) noexcept {
+  constexpr std::size_t lanes = simd::Batch<T, Arch>::size;
+  constexpr std::size_t side = simd::tile_rows;
+  static_assert(side % lanes == 0);
+  const bool has_two_rows = i + 1 < end_tile;
+  const Left* const second = has_two_rows ? rows.tile(i + 1) : nullptr;
+  if (right.width - begin > side) {
+    has_two_rows ? add_tiles<true, true>(tiles, rows, rows.tile(i), second, chunk, right)
+                 : add_tiles<false, true>(tiles, rows, rows.tile(i), second, chunk, right);
+  } else {
+    has_two_rows ? add_tiles<true, false>(tiles, rows, rows.tile(i), second, chunk, right)
+                 : add_tiles<false, false>(tiles, rows, rows.tile(i), second, chunk, right);
+  }
+  alignas(cache_line) typename Tiles::Sum sums[2 * side][2 * side];
+  tiles.store_sums(&sums[0][0]);
+
+  const std::size_t columns = std::min(2 * side, panel.columns - begin);
+  const std::size_t vectors = (columns + lanes - 1) / lanes;
+  const std::size_t tail = columns - (vectors - 1) * lanes;
+  const std::size_t first_row = rows.first_row(i);
+  const std::size_t middle = rows.first_row(i + 1) - first_row;
+  const std::size_t end = has_two_rows ? rows.first_row(i + 2) - first_row : middle;
+  for (std::size_t r = 0; r < end; ++r) {
+    finish_columns<2 * side / lanes, Arch>(vectors, epilogue.at(first_row + r, begin), chunk, panel,
+                                           begin, sums[r < middle ? r : r - middle + side], tail,
+                                           out + (first_row + r) * out_stride + begin);
+  }
 }
 
 }  // namespace detail
@@ -154,14 +190,11 @@ void matmul_tiles(Tiles& tiles, const TiledRows<Left>& rows, std::size_t first_t
                   std::size_t out_stride) noexcept {
   constexpr std::size_t lanes = simd::Batch<T, Arch>::size;
   constexpr std::size_t side = simd::tile_rows;
-  constexpr std::size_t most_vectors = 2 * side / lanes;
-  static_assert(side % lanes == 0);
   constexpr std::size_t group = 4 / sizeof(W);
   constexpr std::size_t step = simd::tile_bytes / sizeof(W);
   // A chunk of the block's rows stays in the second-level cache while the panels pass by.
   constexpr std::size_t block_tiles = 32;
   const PanelLayout<T, Arch>& layout = b.layout;
-  alignas(cache_line) typename Tiles::Sum sums[2 * side][2 * side];
   alignas(cache_line) W last_rows[MatmulTile<T, Arch>::vectors * lanes * step];
 
   for (std::size_t block = first_tile; block < last_tile; block += block_tiles) {
@@ -182,9 +215,6 @@ void matmul_tiles(Tiles& tiles, const TiledRows<Left>& rows, std::size_t first_t
           std::fill(std::copy_n(from, rest * width, last_rows), std::end(last_rows), W{});
         }
         for (std::size_t v = 0; v < width; v += 2 * side) {
-          const std::size_t columns = std::min(2 * side, panel.columns - v);
-          const std::size_t vectors = (columns + lanes - 1) / lanes;
-          const std::size_t tail = columns - (vectors - 1) * lanes;
           const W* const next = v + 2 * side < width ? panel.data + (v + 2 * side) * group
                                 : p + 1 < last_panel
                                     ? detail::panel_chunk(b, p + 1, chunk, chunk_index).data
@@ -194,29 +224,8 @@ void matmul_tiles(Tiles& tiles, const TiledRows<Left>& rows, std::size_t first_t
           for (std::size_t i = block; i < block_end; i += 2) {
             detail::prefetch_tiles(next, width, chunk.taps * chunk.depth / group, (i - block) / 2,
                                    (block_end - block + 1) / 2);
-            const bool has_two_rows = i + 1 < block_end;
-            const std::size_t first_row = rows.first_row(i);
-            const std::size_t middle = rows.first_row(i + 1) - first_row;
-            const std::size_t end = has_two_rows ? rows.first_row(i + 2) - first_row : middle;
-            const auto add = [&]<bool HasTwoRows, bool HasTwoColumns>() {
-              detail::add_tiles<HasTwoRows, HasTwoColumns>(
-                  tiles, rows, rows.tile(i), HasTwoRows ? rows.tile(i + 1) : nullptr, chunk, right);
-            };
-            if (has_two_rows) {
-              width - v > side ? add.template operator()<true, true>()
-                               : add.template operator()<true, false>();
-            } else {
-              width - v > side ? add.template operator()<false, true>()
-                               : add.template operator()<false, false>();
-            }
-            tiles.store_sums(&sums[0][0]);
-            for (std::size_t r = 0; r < end; ++r) {
-              const auto* const row = sums[r < middle ? r : r - middle + side];
-              const Epilogue<T> own = epilogue.at(first_row + r, column + v);
-              T* const to = out + (first_row + r) * out_stride + column + v;
-              detail::finish_vectors<most_vectors, Arch>(vectors, own, chunk, panel, v, row, tail,
-                                                         to);
-            }
+            detail::multiply_tile_pair<Arch>(tiles, rows, i, block_end, chunk, panel, v, right,
+                                             epilogue.at(0, column), out + column, out_stride);
           }
         }
       }

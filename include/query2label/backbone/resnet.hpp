@@ -12,6 +12,7 @@
 #include "query2label/core/context.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/ops/conv2d.hpp"
+#include "query2label/ops/conv2d_max_pool2d.hpp"
 #include "query2label/ops/max_pool2d.hpp"
 #include "query2label/weights/layer_loading.hpp"
 #include "query2label/weights/shape_inference.hpp"
@@ -93,12 +94,8 @@ class ResNet {
     std::array<T*, 2> inner{context.workspace.take<T>(plan.largest_inner),
                             context.workspace.take<T>(plan.largest_inner)};
 
-    FeatureMap<T> x = map_like(stem_, image, buffers[0]);
-    ops::conv2d<T, Arch>(context, stem_, image, x, relu);
-    FeatureMap<T> pooled{buffers[1], x.batch, pool.output(x.height), pool.output(x.width),
-                         x.channels};
-    ops::max_pool2d<T, Arch>(context, pool, x, pooled);
-    x = pooled;
+    FeatureMap<T> x = pooled_stem(image, buffers[1]);
+    ops::conv2d_max_pool2d<T, Arch>(context, stem_, Activation::relu(), pool, image, x);
     std::size_t free_buffer = 0;
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
       const Block& block = blocks_[i];
@@ -183,13 +180,19 @@ class ResNet {
             conv.shape.out_channels};
   }
 
-  /// The largest outputs of blocks (and stem) and of the convolutions within them.
+  /// The map that the stem makes of a picture.
+  [[nodiscard]] FeatureMap<T> pooled_stem(FeatureMap<const T> image, T* data) const {
+    FeatureMap<T> out = map_like(stem_, image, data);
+    out.height = pool.output(out.height);
+    out.width = pool.output(out.width);
+    return out;
+  }
+
+  /// The largest outputs of stem and blocks and of the convolutions within them.
   [[nodiscard]] Plan make_plan(FeatureMap<const T> image) const noexcept {
     Plan plan;
-    FeatureMap<const T> x = map_like(stem_, image, nullptr);
+    FeatureMap<const T> x = pooled_stem(image, nullptr);
     plan.largest_output = x.pixel_count() * x.channels;
-    x.height = pool.output(x.height);
-    x.width = pool.output(x.width);
     for (const Block& block : blocks_) {
       for (const auto& conv : block.convolutions) {
         x = map_like(conv, x, nullptr);

@@ -82,7 +82,12 @@ class Session {
 
   /// `model` and `runner` must outlive the session.
   Session(const Model& model, TaskRunner& runner, std::size_t workers)
-      : model_(&model), runner_(&runner), workers_(workers == 0 ? 1 : workers) {}
+      : model_(&model), runner_(&runner) {
+    set_workers(workers);
+  }
+
+  /// From the next call on, at most so many threads.
+  void set_workers(std::size_t workers) noexcept { workers_ = workers == 0 ? 1 : workers; }
 
   /// From now on `observer` sees every layer's input and output; null for none.
   void set_observer(LayerObserver* observer) noexcept { observer_ = observer; }
@@ -136,7 +141,7 @@ class Session {
   template <class Body>
   void run(const Body& body) {
     Workspace plan = Workspace::planning();
-    body(Context{*runner_, workers_, plan});
+    body(Context{*runner_, workers_, plan, observer_});
     if (plan.peak() > workspace_.capacity()) {
       workspace_ = Workspace(0);  // given back first: the two never exist together
       workspace_ = Workspace(plan.peak());
@@ -155,7 +160,7 @@ class Session {
 
   const Model* model_;
   TaskRunner* runner_;
-  std::size_t workers_;
+  std::size_t workers_ = 1;
   LayerObserver* observer_ = nullptr;
   Workspace workspace_{0};
   PositionEncoding<T> other_position_;  ///< of the last grid that is not the configured one

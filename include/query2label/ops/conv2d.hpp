@@ -237,13 +237,18 @@ struct KernelRowRows {
 
   void pointers(std::size_t first, std::size_t count, std::size_t first_tap, std::size_t taps,
                 const T** out) const noexcept {
+    std::size_t x = first % out_width;
+    std::size_t y = first / out_width % out_height;
+    std::size_t n = first / out_width / out_height;
     for (std::size_t i = 0; i < count; ++i) {
-      const std::size_t x = (first + i) % out_width;
-      const std::size_t y = (first + i) / out_width % out_height;
-      const std::size_t n = (first + i) / out_width / out_height;
       for (std::size_t t = 0; t < taps; ++t) {
         out[t * count + i] = in.pixel(n, y * shape.stride + first_tap + t, x * shape.stride);
       }
+      if (++x < out_width) continue;
+      x = 0;
+      if (++y < out_height) continue;
+      y = 0;
+      ++n;
     }
   }
   [[nodiscard]] Matrix<const T> pixels() const noexcept { return in.pixels(); }
@@ -265,9 +270,14 @@ FeatureMap<T> copy_with_border(const Context& context, FeatureMap<const T> in,
     const std::size_t y = row % out.height - padding;  // wraps above the top
     T* to = out.pixel(n, row % out.height, 0);
     std::fill_n(to, out.width * out.channels, T(0));
-    if (y >= in.height) return;
+    if (y >= in.height || in.width == 0) return;
+    to += padding * out.channels;
+    if (in.stride == in.channels) {
+      std::copy_n(in.pixel(n, y, 0), in.width * in.channels, to);
+      return;
+    }
     for (std::size_t x = 0; x < in.width; ++x) {
-      std::copy_n(in.pixel(n, y, x), in.channels, to + (x + padding) * out.channels);
+      std::copy_n(in.pixel(n, y, x), in.channels, to + x * out.channels);
     }
   });
   return out;

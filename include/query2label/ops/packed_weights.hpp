@@ -88,8 +88,11 @@ class PackedWeights {
             layout_, int8_panels_.data(), scale_.data(), correction_.data(), input_});
       }
     }
-    body(kernels::PanelMatrix<T, Arch>{layout_, panels_.data(), nullptr, nullptr, input_,
-                                       precision_});
+    body(plain_panels());
+  }
+  /// The panels of weights that are not narrow.
+  [[nodiscard]] kernels::PanelMatrix<T, Arch> plain_panels() const noexcept {
+    return {layout_, panels_.data(), nullptr, nullptr, input_, precision_};
   }
 
   template <class Self, class Visitor>

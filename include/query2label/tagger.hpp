@@ -17,6 +17,7 @@
 #include "query2label/core/error.hpp"
 #include "query2label/core/limits.hpp"
 #include "query2label/core/precision.hpp"
+#include "query2label/core/schedule.hpp"
 #include "query2label/core/thread_pool.hpp"
 #include "query2label/image/image.hpp"
 #include "query2label/image/preprocess.hpp"
@@ -40,6 +41,7 @@ struct TaggerOptions {
   std::optional<std::size_t> best = {};  ///< tag the k best labels instead, whatever their scores
   std::size_t threads = 0;               ///< 0: all of the machine's
   TaskRunner* runner = nullptr;          ///< the host's threads; null: a pool of our own
+  Schedule schedule = Schedule::latency;
   std::optional<Precision> precision = {};  ///< nothing: the file's; int8 needs a calibrated file
   bool self_test = false;  ///< run the test that the model file carries; check a packed file's sum
   Limits limits = {};
@@ -62,7 +64,8 @@ struct AttentionMap {
 };
 
 /// A loaded model with its labels and pixel pipeline: picture in, ranked labels out. All functions
-/// may be called from any number of threads at once; a batch gives each picture what it gets alone.
+/// may be called from any number of threads at once; neither threads, batch nor schedule change
+/// what a picture gets.
 class Tagger {
  public:
   /// Loads a model file or a checkpoint of the reference. Throws Error naming the file at fault; a
@@ -106,13 +109,14 @@ class Tagger {
 
   /// The probability of every label in the model's order, for each picture: [N][K].
   [[nodiscard]] std::vector<std::vector<float>> scores(std::span<const Image> images) const {
-    if (images.empty()) return {};
-    const Lease session(*state_);
-    const QueryResult<float> result = session->query(encode(*session, images));
     std::vector<std::vector<float>> scores(images.size());
-    for (std::size_t n = 0; n < images.size(); ++n) {
-      for (const float logit : result.image_logits(n)) scores[n].push_back(probability(logit));
-    }
+    const std::size_t workers = state_->workers;
+    const std::size_t apart = state_->schedule == Schedule::throughput && workers > 1
+                                  ? images.size() - images.size() % workers
+                                  : 0;
+    parallel_for(*state_->runner, workers, apart,
+                 [&](std::size_t n, std::size_t) { score(images.subspan(n, 1), 1, &scores[n]); });
+    if (apart < images.size()) score(images.subspan(apart), workers, scores.data() + apart);
     return scores;
   }
 
@@ -121,8 +125,8 @@ class Tagger {
   [[nodiscard]] std::vector<AttentionMap> attention(const Image& image,
                                                     std::span<const std::size_t> labels) const {
     if (labels.empty()) return {};
-    const Lease session(*state_);
-    const Memory<float> memory = encode(*session, std::span(&image, 1));
+    const Lease session(*state_, state_->workers);
+    const Memory<float> memory = encode(*session, std::span(&image, 1), state_->workers);
     const QueryResult<float> result =
         session->query(memory, {{labels.begin(), labels.end()}, true});
     std::vector<AttentionMap> maps;
@@ -165,7 +169,10 @@ class Tagger {
 
   struct State : Runner {
     State(Runner&& runner_, Model&& model_, const TaggerOptions& options)
-        : Runner(std::move(runner_)), model(std::move(model_)), best(options.best) {}
+        : Runner(std::move(runner_)),
+          model(std::move(model_)),
+          schedule(options.schedule),
+          best(options.best) {}
 
     void test(const ModelFile& file) const {
       try {
@@ -199,6 +206,7 @@ class Tagger {
     }
 
     Model model;
+    Schedule schedule;
     LabelSet labels;
     std::vector<float> thresholds = {};
     std::optional<std::size_t> best;
@@ -209,15 +217,16 @@ class Tagger {
   /// A session for one call; afterwards it waits for the next.
   class Lease {
    public:
-    explicit Lease(State& state) : state_(state) {
+    Lease(State& state, std::size_t workers) : state_(state) {
       const std::lock_guard lock(state.mutex);
       if (!state.idle.empty()) {
         session_ = std::move(state.idle.back());
         state.idle.pop_back();
       } else {
-        session_ = std::make_unique<Session<Model>>(state.model, *state.runner, state.workers);
+        session_ = std::make_unique<Session<Model>>(state.model, *state.runner, workers);
         state.idle.reserve(state.idle.capacity() + 1);  // so that giving back cannot fail
       }
+      session_->set_workers(workers);
     }
     ~Lease() {
       const std::lock_guard lock(state_.mutex);
@@ -243,12 +252,22 @@ class Tagger {
     }
   }
 
-  [[nodiscard]] Memory<float> encode(Session<Model>& session, std::span<const Image> images) const {
+  /// The scores of each picture of one batch, by up to `workers` threads.
+  void score(std::span<const Image> images, std::size_t workers, std::vector<float>* scores) const {
+    const Lease session(*state_, workers);
+    const QueryResult<float> result = session->query(encode(*session, images, workers));
+    for (std::size_t n = 0; n < images.size(); ++n) {
+      for (const float logit : result.image_logits(n)) scores[n].push_back(probability(logit));
+    }
+  }
+
+  [[nodiscard]] Memory<float> encode(Session<Model>& session, std::span<const Image> images,
+                                     std::size_t workers) const {
     const ModelConfig& config = state_->model.config();
     const std::size_t side = config.image_size;
     const std::size_t size = side * side * 3;
     AlignedBuffer<float> pixels(images.size() * size);
-    parallel_for(*state_->runner, state_->workers, images.size(), [&](std::size_t n, std::size_t) {
+    parallel_for(*state_->runner, workers, images.size(), [&](std::size_t n, std::size_t) {
       preprocess_into(images[n], static_cast<int>(side), config.normalization,
                       pixels.span().subspan(n * size, size));
     });

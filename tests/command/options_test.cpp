@@ -86,6 +86,12 @@ TEST_CASE("The other subcommands are understood", "[command]") {
   CHECK(bench.bench.threads == 2);
   CHECK(bench.bench.batch == 8);
   CHECK(bench.bench.repetitions == 3);
+  CHECK(bench.bench.schedule == q2l::Schedule::latency);
+  const CommandLine apart =
+      parse({"tag", "a.jpg", "--schedule", "throughput", "--threads", "3", "--batch", "4"});
+  CHECK(apart.tag.schedule == q2l::Schedule::throughput);
+  CHECK(apart.tag.batch == 6);  // two for each
+  CHECK(parse({"bench", "m", "--schedule", "throughput", "--threads", "3"}).bench.batch == 3);
   CHECK_FALSE(bench.bench.error);
   CHECK(parse({"bench", "m", "--error", "--precision", "bf16"}).bench.error);
   const CommandLine narrow = parse({"convert", "in", "out", "--precision", "int8", "--calibrate",
@@ -121,6 +127,7 @@ TEST_CASE("What cannot be understood is refused with one line", "[command]") {
       {"tag", "a.jpg", "--threshold", "0,5"},
       {"tag", "a.jpg", "--threshold", "1e999"},
       {"tag", "a.jpg", "--format", "xml"},
+      {"tag", "a.jpg", "--schedule", "fast"},
       {"tag", "a.jpg", "--scores", "some"},
       {"tag", "a.jpg", "--unknown"},
       {"tag", "a.jpg", "--resume", "--format", "jsonl"},

@@ -66,6 +66,17 @@ TEST_CASE("A batch, a host's threads and several callers give the same scores", 
   HostThreads host;
   CHECK(Tagger::load(demo, {.threads = 3, .runner = &host}).scores(pictures) == scores);
   CHECK(host.calls > 0);
+  host.calls = 0;
+  const q2l::TaggerOptions apart{
+      .threads = 2, .runner = &host, .schedule = q2l::Schedule::throughput};
+  const Tagger side_by_side = Tagger::load(demo, apart);
+  const int loading = host.calls.exchange(0);
+  CHECK(side_by_side.scores(std::span(pictures).first(2)) ==
+        std::vector(scores.begin(), scores.begin() + 2));
+  CHECK(host.calls == 1);  // each picture on one thread from its pixels to its scores
+  CHECK(side_by_side.scores(pictures) == scores);
+  CHECK(host.calls > 2);  // the one left over is shared
+  CHECK(loading > 0);
 
   std::vector<std::vector<std::vector<float>>> answers(4);
   std::vector<std::thread> callers;

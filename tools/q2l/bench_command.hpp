@@ -18,6 +18,8 @@
 #include "q2l/options.hpp"
 #include "query2label/core/aligned_buffer.hpp"
 #include "query2label/core/counter_random.hpp"
+#include "query2label/core/parallel_for.hpp"
+#include "query2label/core/schedule.hpp"
 #include "query2label/core/thread_pool.hpp"
 #include "query2label/model/calibration.hpp"
 #include "query2label/model/model_file.hpp"
@@ -27,29 +29,23 @@
 
 namespace q2l::command {
 
-/// Seconds that each part of an inference took.
+/// Seconds that an inference and each part of it took.
 struct StageTimes {
   double backbone = 0;
   double encoder = 0;  ///< with the input projection
   double decoder = 0;  ///< with the head
-
-  [[nodiscard]] double total() const noexcept { return backbone + encoder + decoder; }
-};
-
-/// The least of each stage over the runs; `total` is that of the fastest run, not their sum.
-struct BestTimes {
-  StageTimes stages;
   double total = 0;
 };
 
-inline BestTimes best_of(const std::vector<StageTimes>& runs) {
+/// The least of each over the runs: `total` is that of the fastest run, not a sum.
+inline StageTimes best_of(const std::vector<StageTimes>& runs) {
   constexpr double never = std::numeric_limits<double>::infinity();
-  BestTimes best{{never, never, never}, never};
+  StageTimes best{never, never, never, never};
   for (const StageTimes& run : runs) {
-    best.stages.backbone = std::min(best.stages.backbone, run.backbone);
-    best.stages.encoder = std::min(best.stages.encoder, run.encoder);
-    best.stages.decoder = std::min(best.stages.decoder, run.decoder);
-    best.total = std::min(best.total, run.total());
+    best.backbone = std::min(best.backbone, run.backbone);
+    best.encoder = std::min(best.encoder, run.encoder);
+    best.decoder = std::min(best.decoder, run.decoder);
+    best.total = std::min(best.total, run.total);
   }
   return best;
 }
@@ -139,6 +135,9 @@ class MadeUpPictures {
   [[nodiscard]] FeatureMap<const float> images() const noexcept {
     return {values_.data(), batch_, side_, side_, 3};
   }
+  [[nodiscard]] FeatureMap<const float> image(std::size_t n) const noexcept {
+    return {values_.data() + n * side_ * side_ * 3, 1, side_, side_, 3};
+  }
 
  private:
   std::size_t batch_, side_;
@@ -175,7 +174,7 @@ inline TimedModel load_timed_model(const ModelOptions& options,
 
 }  // namespace detail
 
-/// Times a model per stage and prints a table.
+/// Times a model per stage and prints a table; of pictures side by side only all stages together.
 inline void run_bench(const BenchOptions& options) {
   ThreadPool pool(options.threads);
   const detail::BenchClock::time_point load_start = detail::BenchClock::now();
@@ -185,20 +184,30 @@ inline void run_bench(const BenchOptions& options) {
   const std::size_t side = model.config().image_size;
   const detail::MadeUpPictures pictures(options.batch, side);
 
-  Session session(model, pool, options.threads);
+  const bool apart = options.schedule == Schedule::throughput;
+  std::vector<Session<detail::TimedModel>> sessions;
+  for (std::size_t i = 0; i < (apart ? options.threads : 1); ++i)
+    sessions.emplace_back(model, pool, apart ? 1 : options.threads);
   const auto run = [&] {
+    const auto start = detail::BenchClock::now();
     StageTimes times;
-    auto start = detail::BenchClock::now();
-    const Memory<float> memory = session.encode(pictures.images());
-    times.encoder = detail::seconds_since(start);
-    times.backbone = detail::TimedBackbone<float, simd::DefaultArch>::seconds;
-    times.encoder -= times.backbone;
-    start = detail::BenchClock::now();
-    static_cast<void>(session.query(memory));
-    times.decoder = detail::seconds_since(start);
+    if (apart) {
+      parallel_for(pool, options.threads, options.batch, [&](std::size_t n, std::size_t worker) {
+        Session<detail::TimedModel>& session = sessions[worker];
+        static_cast<void>(session.query(session.encode(pictures.image(n))));
+      });
+    } else {
+      const Memory<float> memory = sessions.front().encode(pictures.images());
+      const double encoded = detail::seconds_since(start);
+      static_cast<void>(sessions.front().query(memory));
+      times.backbone = detail::TimedBackbone<float, simd::DefaultArch>::seconds;
+      times.encoder = encoded - times.backbone;
+      times.decoder = detail::seconds_since(start) - encoded;
+    }
+    times.total = detail::seconds_since(start);
     return times;
   };
-  const double first_seconds = run().total();
+  const double first_seconds = run().total;
   std::vector<StageTimes> runs;
   double peak = 0;  // the machine's speed varies: it is measured between the runs, too
   for (std::size_t i = 0; i < options.repetitions; ++i) {
@@ -206,24 +215,28 @@ inline void run_bench(const BenchOptions& options) {
     runs.push_back(run());
   }
 
-  const BestTimes best = best_of(runs);
+  const StageTimes best = best_of(runs);
   MultiplyAdds count = count_multiply_adds(model.config(), model.backbone_channels());
   for (std::uint64_t* part : {&count.backbone, &count.encoder, &count.decoder})
     *part *= options.batch;
   std::printf("%s: %s, %zu x %zu, %zu labels\n", escape_line(options.model.model).c_str(),
               model.config().backbone_name.c_str(), side, side, model.labels());
-  std::printf("%s, threads %zu, batch %zu, best of %zu; multiply-adds alone reach %.1f GFLOP/s\n",
-              simd::DefaultArch::name(), options.threads, options.batch, options.repetitions,
-              peak / 1e9);
+  std::printf("%s, threads %zu, batch %zu%s, best of %zu; multiply-adds alone reach %.1f GFLOP/s\n",
+              simd::DefaultArch::name(), options.threads, options.batch,
+              apart ? " side by side" : "", options.repetitions, peak / 1e9);
+  double scratch = 0;
+  for (const auto& session : sessions) scratch += static_cast<double>(session.workspace_bytes());
   std::printf("loaded in %.2f s, first inference %.1f ms, scratch %.1f MB\n\n", load_seconds,
-              first_seconds * 1e3, static_cast<double>(session.workspace_bytes()) / 1e6);
+              first_seconds * 1e3, scratch / 1e6);
   std::printf("%-24s %9s %9s %9s %10s\n", "stage", "ms", "GMAC", "GFLOP/s", "of peak");
   const auto print = [&](std::string_view stage, double seconds, std::uint64_t operations) {
     std::puts(stage_line(stage, seconds, operations, peak).c_str());
   };
-  print("backbone", best.stages.backbone, count.backbone);
-  print("projection and encoder", best.stages.encoder, count.encoder);
-  print("decoder and head", best.stages.decoder, count.decoder);
+  if (!apart) {
+    print("backbone", best.backbone, count.backbone);
+    print("projection and encoder", best.encoder, count.encoder);
+    print("decoder and head", best.decoder, count.decoder);
+  }
   print("all", best.total, count.total());
 }
 

@@ -25,6 +25,7 @@
 #endif
 
 #include "query2label/core/precision.hpp"
+#include "query2label/core/schedule.hpp"
 #include "query2label/model/calibration.hpp"
 
 namespace q2l::command {
@@ -44,6 +45,7 @@ struct TagOptions {
   std::optional<std::size_t> best;
   std::size_t threads = std::max(1u, std::thread::hardware_concurrency());
   std::size_t batch = 1;
+  Schedule schedule = Schedule::latency;
   Format format = Format::text;
   bool all_scores = false;
   bool orient = true;
@@ -67,6 +69,7 @@ struct BenchOptions {
   ModelOptions model;
   std::size_t threads = std::max(1u, std::thread::hardware_concurrency());
   std::size_t batch = 1;
+  Schedule schedule = Schedule::latency;
   std::size_t repetitions = 10;
   bool error = false;  ///< compare with f32, layer by layer, instead
 };
@@ -116,13 +119,22 @@ inline void add_precision_option(CLI::App& app, std::optional<Precision>& precis
       ->type_name("PRECISION");
 }
 
-inline void add_run_options(CLI::App& app, std::size_t& threads, std::size_t& batch) {
+inline void add_run_options(CLI::App& app, std::size_t& threads, std::size_t& batch,
+                            Schedule& schedule) {
   app.add_option("--threads", threads, "threads (default: all)")
       ->check(from_one_to(most_threads))
       ->type_name("N");
   app.add_option("--batch", batch, "pictures at a time (default 1)")
       ->check(from_one_to(largest_batch))
       ->type_name("N");
+  static const std::map<std::string, Schedule> schedules = {{"latency", Schedule::latency},
+                                                            {"throughput", Schedule::throughput}};
+  app.add_option_function<std::string>(
+         "--schedule", [&schedule](const std::string& name) { schedule = schedules.at(name); },
+         "latency: the threads share a picture's work (default); throughput: each has pictures of "
+         "its own, and a batch at least one for each")
+      ->check(CLI::IsMember(&schedules).description(""))
+      ->type_name("SCHEDULE");
 }
 
 inline void add_tag_options(CLI::App& app, TagOptions& options, const std::string& default_model) {
@@ -147,7 +159,7 @@ inline void add_tag_options(CLI::App& app, TagOptions& options, const std::strin
       ->type_name("K");
   add_precision_option(app, options.model.precision,
                        "f32, bf16, or int8 of a calibrated model (default: the model's own)");
-  add_run_options(app, options.threads, options.batch);
+  add_run_options(app, options.threads, options.batch, options.schedule);
   static const std::map<std::string, Format> formats = {
       {"text", Format::text}, {"jsonl", Format::jsonl}, {"csv", Format::csv}};
   app.add_option_function<std::string>(
@@ -183,7 +195,7 @@ inline void add_bench_options(CLI::App& app, BenchOptions& options,
   add_config_option(app, options.model);
   add_precision_option(app, options.model.precision,
                        "f32, bf16, or int8 of a calibrated model (default: the model's own)");
-  add_run_options(app, options.threads, options.batch);
+  add_run_options(app, options.threads, options.batch, options.schedule);
   app.add_flag("--error", options.error,
                "instead of timing, compare each layer's output with that of f32");
   app.add_option("--repeat", options.repetitions,
@@ -219,6 +231,11 @@ inline void add_convert_options(CLI::App& app, ConvertOptions& options) {
       ->type_name("0..1");
   app.add_flag("--packed", options.packed,
                "write the weights as this machine's instructions use them: loads at once");
+}
+
+/// Pictures in a batch, of which each thread is to have as many if each has its own.
+inline std::size_t batch_for(Schedule schedule, std::size_t batch, std::size_t threads) {
+  return schedule == Schedule::throughput ? (batch + threads - 1) / threads * threads : batch;
 }
 
 inline void require_consistent(const ConvertOptions& options) {
@@ -288,8 +305,10 @@ inline CommandLine parse_command_line(int count, const char* const* arguments,
   }
   if (tag->parsed()) {
     detail::require_consistent(line.tag);
+    line.tag.batch = detail::batch_for(line.tag.schedule, line.tag.batch, line.tag.threads);
     line.action = CommandLine::Action::tag;
   } else if (bench->parsed()) {
+    line.bench.batch = detail::batch_for(line.bench.schedule, line.bench.batch, line.bench.threads);
     line.action = CommandLine::Action::bench;
   } else if (convert->parsed()) {
     detail::require_consistent(line.convert);

@@ -107,6 +107,7 @@ inline int run_tag(const TagOptions& options) {
   const Tagger tagger = Tagger::load(options.model.model, {.config_path = options.model.config,
                                                            .labels_path = options.model.labels,
                                                            .threads = options.threads,
+                                                           .schedule = options.schedule,
                                                            .precision = options.model.precision});
   std::set<FileIdentity> excluded;
   const auto exclude = [&](const std::string& path) {

@@ -27,6 +27,7 @@ struct Run {
   std::vector<std::string> paths;
   std::unordered_set<std::string> finished{};
   std::size_t batch = 2;
+  std::size_t readers = 1;
   std::vector<std::size_t> batches{};  ///< sizes of the batches that were scored
   int stop_after = 1000;               ///< batches until a signal arrives
   std::vector<std::string> messages{};
@@ -51,7 +52,7 @@ struct Run {
         .report = [this](const std::string& line) { messages.push_back(line); },
         .stopped = [this] { return static_cast<int>(batches.size()) >= stop_after; },
         .stop = [] {}};
-    summary = TagLoop(steps, batch, lines, output, progress).run(source, finished);
+    summary = TagLoop(steps, batch, readers, lines, output, progress).run(source, finished);
     output.finish();
     return content_of(folder / "out");
   }
@@ -96,6 +97,16 @@ TEST_CASE("Records come in the order of the pictures, in batches", "[command]") 
   CHECK(run.batches == std::vector<std::size_t>{2, 2, 1});
   CHECK(run.summary.tagged == 5);
   CHECK(run.summary.failed == 0);
+}
+
+TEST_CASE("Records come in the order of the pictures from any number of readers", "[command]") {
+  Run alone{{"9", "broken", "3", "12", "8", "1", "10"}};
+  Run several = alone;
+  several.batch = 4;
+  several.readers = 3;
+  CHECK(several() == alone());
+  CHECK(several.batches == std::vector<std::size_t>{3, 3});
+  CHECK(several.summary.failed == 1);
 }
 
 TEST_CASE("A picture that fails costs one record and none of its neighbours", "[command]") {
@@ -157,7 +168,7 @@ TEST_CASE("A failing output ends a run whose list of paths is still open", "[com
       .report = [](const std::string&) {},
       .stopped = [&] { return stopped.load(); },
       .stop = [&] { stopped = true; }};
-  TagLoop loop(steps, 1, lines, output, progress);
+  TagLoop loop(steps, 1, 1, lines, output, progress);
   CHECK_THROWS_AS(loop.run(source, {}), Failure);
   CHECK(stopped);
 }

@@ -156,8 +156,10 @@ inline int run_tag(const TagOptions& options) {
       });
     };
   PictureSource source(detail::paths_of(options.paths, stopped), excluded);
+  const std::size_t readers = std::min(options.batch, options.threads);
   const TagSummary summary =
-      TagLoop(std::move(steps), options.batch, lines, output, progress).run(source, finished.paths);
+      TagLoop(std::move(steps), options.batch, readers, lines, output, progress)
+          .run(source, finished.paths);
   progress.hide();
   output.finish();
 

@@ -18,6 +18,8 @@
 #include "q2l/record.hpp"
 #include "q2l/result_output.hpp"
 #include "query2label/core/error.hpp"
+#include "query2label/core/parallel_for.hpp"
+#include "query2label/core/thread_pool.hpp"
 #include "query2label/image/image.hpp"
 #include "query2label/labels/ranking.hpp"
 
@@ -25,6 +27,7 @@ namespace q2l::command {
 
 /// What the loop needs from elsewhere.
 struct TagSteps {
+  /// Called from several threads at a time.
   std::function<Image(const std::string& path)> read;
   /// Scores [images][K]; the same for an image whatever stands beside it.
   std::function<std::vector<std::vector<float>>(std::span<const Image>)> score;
@@ -45,14 +48,15 @@ struct TagSummary {
 };
 
 /// Tags the pictures of a source in its order, a batch at a time, and reads the next batch
-/// meanwhile. A picture that fails costs one record and one message; the run goes on. `Failure`s,
-/// of the output for example, end it.
+/// meanwhile, on `readers` threads. A picture that fails costs one record and one message; the run
+/// goes on. `Failure`s, of the output for example, end it.
 class TagLoop {
  public:
-  TagLoop(TagSteps steps, std::size_t batch, const RecordLines& lines, ResultOutput& output,
-          Progress& progress)
+  TagLoop(TagSteps steps, std::size_t batch, std::size_t readers, const RecordLines& lines,
+          ResultOutput& output, Progress& progress)
       : steps_(std::move(steps)),
         batch_(batch),
+        readers_(readers),
         lines_(lines),
         output_(output),
         progress_(progress) {}
@@ -89,30 +93,34 @@ class TagLoop {
     std::size_t skipped = 0;
   };
 
-  Batch read_batch(PictureSource& source, const std::unordered_set<std::string>& finished) const {
-    constexpr std::size_t most_entries = 256;  // bounds what waits when nothing can be read
+  Batch read_batch(PictureSource& source, const std::unordered_set<std::string>& finished) {
     Batch batch;
-    while (batch.images.size() < batch_ && batch.entries.size() < most_entries &&
-           !steps_.stopped()) {
+    while (batch.entries.size() < batch_ && !steps_.stopped()) {
       std::optional<FoundPicture> found = source.next();
       if (!found) break;
       if (finished.contains(found->path)) {
         ++batch.skipped;
         continue;
       }
-      Entry entry{std::move(*found)};
-      if (!entry.found.error) {
-        try {
-          Image image = steps_.read(entry.found.path);
-          entry.width = image.width;
-          entry.height = image.height;
-          entry.image = batch.images.size();
-          batch.images.push_back(std::move(image));
-        } catch (const Error& error) {
-          entry.found.error = error;
-        }
+      batch.entries.push_back({std::move(*found)});
+    }
+    std::vector<std::optional<Image>> images(batch.entries.size());
+    parallel_for(readers_, readers_.threads(), images.size(), [&](std::size_t i, std::size_t) {
+      FoundPicture& found = batch.entries[i].found;
+      if (found.error) return;
+      try {
+        images[i] = steps_.read(found.path);
+      } catch (const Error& error) {
+        found.error = error;
       }
-      batch.entries.push_back(std::move(entry));
+    });
+    for (std::size_t i = 0; i < images.size(); ++i) {
+      if (!images[i]) continue;
+      Entry& entry = batch.entries[i];
+      entry.width = images[i]->width;
+      entry.height = images[i]->height;
+      entry.image = batch.images.size();
+      batch.images.push_back(std::move(*images[i]));
     }
     return batch;
   }
@@ -164,6 +172,7 @@ class TagLoop {
 
   TagSteps steps_;
   std::size_t batch_;
+  ThreadPool readers_;
   const RecordLines& lines_;
   ResultOutput& output_;
   Progress& progress_;

@@ -12,9 +12,11 @@ set(QUERY2LABEL_MARCH "native" CACHE STRING
     "Instruction set of our programs: -march of the compiler (x86-64-v3, native, ...); empty: its default")
 option(QUERY2LABEL_WERROR "Treat warnings in our code as errors" OFF)
 
+# A target's property INSTRUCTION_SET, if it has one, stands in for QUERY2LABEL_MARCH.
+set(own_flags "$<TARGET_PROPERTY:INSTRUCTION_SET>")
 add_library(query2label_programs INTERFACE)
 target_link_libraries(query2label_programs INTERFACE query2label::query2label)
 target_compile_options(query2label_programs INTERFACE
   -Wall -Wextra -Wpedantic -Wconversion -Wshadow
   $<$<BOOL:${QUERY2LABEL_WERROR}>:-Werror>
-  $<$<BOOL:${QUERY2LABEL_MARCH}>:-march=${QUERY2LABEL_MARCH}>)
+  "$<IF:$<BOOL:${own_flags}>,${own_flags},$<$<BOOL:${QUERY2LABEL_MARCH}>:-march=${QUERY2LABEL_MARCH}>>")

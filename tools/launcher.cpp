@@ -27,7 +27,11 @@ int main(int, char** argv) {
     const char* name;
     bool usable;
   };
-  const std::array builds{Build{"q2l-x86-64-v4", cpu.avx512}, Build{"q2l-x86-64-v3", cpu.avx2_fma}};
+  const std::array builds{
+      Build{"q2l-x86-64-v4-amx", cpu.amx},       Build{"q2l-x86-64-v4-bf16", cpu.vnni && cpu.bf16},
+      Build{"q2l-x86-64-v4-vnni", cpu.vnni},     Build{"q2l-x86-64-v4", cpu.avx512},
+      Build{"q2l-x86-64-v3-vnni", cpu.avx_vnni}, Build{"q2l-x86-64-v3", cpu.avx2_fma},
+  };
   for (const Build& build : builds) {
     const std::filesystem::path program = self.parent_path() / build.name;
     if (!build.usable || !std::filesystem::exists(program, error)) continue;
@@ -35,7 +39,7 @@ int main(int, char** argv) {
     std::cerr << "q2l: cannot start " << program << ": " << std::strerror(errno) << '\n';
     return failed_to_start;
   }
-  std::cerr << "q2l: this processor has neither AVX-512 nor AVX2 with FMA, or the builds "
-               "q2l-x86-64-v4 and q2l-x86-64-v3 are missing beside this program\n";
+  std::cerr << "q2l: this processor lacks AVX2 or FMA, or the programs q2l-x86-64-... are missing "
+               "beside this one\n";
   return failed_to_start;
 }

@@ -68,7 +68,11 @@ void require_cpu() {
 #if defined(__AVX512BF16__)
   missing = missing || !cpu.bf16;
 #endif
+#if defined(__AVXVNNI__)
+  missing = missing || !cpu.avx_vnni;
+#endif
 #if defined(Q2L_AMX)
+  missing = missing || !cpu.amx;
   constexpr long ask_permission = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM
   missing = missing || syscall(SYS_arch_prctl, ask_permission, tile_data) != 0;
 #endif

@@ -128,15 +128,56 @@ inline Batch<float, Arch> to_float(Batch<std::int32_t, Arch> value) noexcept {
 inline constexpr std::size_t int8_largest_depth = 65'536;
 
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__)
+#define Q2L_VNNI 1
+namespace detail {
+/// The instruction `vpdpbusd` on 64 bytes.
+struct Vnni {
+  using Register = __m512i;
+  static Register load(const void* p) noexcept { return _mm512_loadu_si512(p); }
+  static Register broadcast(std::int32_t lane) noexcept { return _mm512_set1_epi32(lane); }
+  static Register add(Register sum, Register left, Register right) noexcept {
+    return _mm512_dpbusd_epi32(sum, left, right);
+  }
+  static __m128i to_bytes(__m512 value, std::int32_t offset) noexcept {
+    return _mm512_cvtepi32_epi8(_mm512_add_epi32(_mm512_cvtps_epi32(value), broadcast(offset)));
+  }
+};
+}  // namespace detail
+#elif defined(__AVXVNNI__)
+#define Q2L_VNNI 1
+namespace detail {
+/// The instruction `vpdpbusd` on 32 bytes, on processors without AVX-512.
+struct Vnni {
+  using Register = __m256i;
+  static Register load(const void* p) noexcept {
+    return _mm256_loadu_si256(static_cast<const __m256i*>(p));
+  }
+  static Register broadcast(std::int32_t lane) noexcept { return _mm256_set1_epi32(lane); }
+  static Register add(Register sum, Register left, Register right) noexcept {
+    return _mm256_dpbusd_avx_epi32(sum, left, right);
+  }
+  static __m128i to_bytes(__m256 value, std::int32_t offset) noexcept {
+    const __m256i number = _mm256_add_epi32(_mm256_cvtps_epi32(value), broadcast(offset));
+    const __m128i words =
+        _mm_packs_epi32(_mm256_castsi256_si128(number), _mm256_extracti128_si256(number, 1));
+    return _mm_packus_epi16(words, words);
+  }
+};
+}  // namespace detail
+#endif
+
+#if defined(Q2L_VNNI)
 /// Four unsigned bytes with four signed ones a lane.
 template <class Arch>
-requires(is_avx512<Arch>) struct DotProduct<float, std::int8_t, Arch> {
+requires(sizeof(Batch<float, Arch>) ==
+         sizeof(detail::Vnni::Register)) struct DotProduct<float, std::int8_t, Arch> {
   using Left = std::uint8_t;
-  /// Kept as __m512i, GCC 12 takes the sums for two types of vector, copies each one before and
-  /// after its instruction and runs out of registers (6 x 4 vectors: 86 instructions a group of
-  /// depth, 48 of them copies, instead of 38).
+  using Register = detail::Vnni::Register;
+  /// Kept as a Register, GCC 12 takes the sums for two types of vector, copies each one before and
+  /// after its instruction and runs out of registers (6 x 4 vectors of 64 bytes: 86 instructions a
+  /// group of depth, 48 of them copies, instead of 38).
   struct Sum {
-    using Lanes [[gnu::vector_size(64)]] = std::int32_t;
+    using Lanes [[gnu::vector_size(sizeof(Register))]] = std::int32_t;
     Lanes lanes;
 
     Sum() = default;
@@ -146,7 +187,7 @@ requires(is_avx512<Arch>) struct DotProduct<float, std::int8_t, Arch> {
       std::memcpy(&sum.lanes, p, sizeof sum.lanes);
       return sum;
     }
-    operator Batch<std::int32_t, Arch>() const noexcept { return std::bit_cast<__m512i>(lanes); }
+    operator Batch<std::int32_t, Arch>() const noexcept { return std::bit_cast<Register>(lanes); }
   };
   static constexpr std::size_t group = 4;
   static constexpr std::size_t steps = 1;
@@ -154,24 +195,23 @@ requires(is_avx512<Arch>) struct DotProduct<float, std::int8_t, Arch> {
   static constexpr std::int32_t left_offset(std::int32_t) noexcept { return 0; }
 
   template <std::size_t Step>
-  static __m512i right(const std::int8_t* p) noexcept {
-    return _mm512_loadu_si512(p);
+  static Register right(const std::int8_t* p) noexcept {
+    return detail::Vnni::load(p);
   }
   template <std::size_t Step>
-  static __m512i left(const std::uint8_t* p) noexcept {
+  static Register left(const std::uint8_t* p) noexcept {
     std::int32_t four;
     std::memcpy(&four, p, sizeof four);
-    return _mm512_set1_epi32(four);
+    return detail::Vnni::broadcast(four);
   }
-  static Sum add(__m512i left, __m512i right, Sum sum) noexcept {
-    const __m512i added = _mm512_dpbusd_epi32(std::bit_cast<__m512i>(sum.lanes), left, right);
+  static Sum add(Register left, Register right, Sum sum) noexcept {
+    const Register added = detail::Vnni::add(std::bit_cast<Register>(sum.lanes), left, right);
     sum.lanes = std::bit_cast<typename Sum::Lanes>(added);
     return sum;
   }
   static void store_left(Batch<float, Arch> value, std::int32_t offset, std::uint8_t* p) noexcept {
-    const __m512i number = _mm512_add_epi32(_mm512_cvtps_epi32(value), _mm512_set1_epi32(offset));
-    const __m128i bytes = _mm512_cvtepi32_epi8(number);
-    std::memcpy(p, &bytes, sizeof bytes);
+    const __m128i bytes = detail::Vnni::to_bytes(value, offset);
+    std::memcpy(p, &bytes, Batch<float, Arch>::size);
   }
 };
 #elif defined(__aarch64__) && defined(__ARM_FEATURE_DOTPROD)

@@ -12,10 +12,6 @@
 
 #include "query2label/core/parallel_for.hpp"
 
-#if defined(__x86_64__) || defined(__i386__)
-#include <immintrin.h>
-#endif
-
 namespace q2l {
 
 /// The threads that this machine runs at a time, at least 1.
@@ -75,7 +71,7 @@ class ThreadPool final : public TaskRunner {
  private:
   static void pause() noexcept {
 #if defined(__x86_64__) || defined(__i386__)
-    _mm_pause();
+    __builtin_ia32_pause();
 #elif defined(__aarch64__)
     asm volatile("yield");
 #endif

@@ -17,6 +17,11 @@
 // The one place that includes xsimd.
 #if defined(__GNUC__)
 #pragma GCC diagnostic push
+#if !defined(__clang__)
+// GCC 12 finds its own AVX-512 intrinsics uninitialised where they are inlined.
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 #pragma GCC diagnostic ignored "-Wconversion"
 #pragma GCC diagnostic ignored "-Wsign-conversion"
 #pragma GCC diagnostic ignored "-Wshadow"

@@ -12,6 +12,7 @@
 #include "q2l/info_command.hpp"
 #include "q2l/interrupt.hpp"
 #include "q2l/options.hpp"
+#include "q2l/processor_check.hpp"
 #include "q2l/tag_command.hpp"
 #include "query2label/core/error.hpp"
 #include "query2label/version.hpp"

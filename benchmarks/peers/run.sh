@@ -30,8 +30,11 @@ python=$folder/venv/bin/python3
 export TORCHINDUCTOR_CACHE_DIR="$folder/inductor"
 
 pictures=${PICTURES:-$folder/pictures}
-[ -d "$pictures" ] || "$python" "$root/tools/train_demo.py" scenes --count 40 --seed 5 \
-  --width 448 --height 448 --out "$pictures"
+if [ ! -d "$pictures" ]; then
+  "$python" "$root/tools/train_demo.py" scenes --count 40 --seed 5 --width 448 --height 448 \
+    --out "$pictures.drawn"
+  mv "$pictures.drawn" "$pictures"
+fi
 
 # shellcheck disable=SC2086  # models and batches are words
 for model in $models; do

@@ -700,7 +700,7 @@ class Query2Label(nn.Module):
         grid = self.input_proj(features) if self.config["keep_input_proj"] else features
         position = self.position(*grid.shape[2:], grid).flatten(2).transpose(1, 2)
         memory = self.transformer.encoder(grid.flatten(2).transpose(1, 2), position)
-        query = self.query_embed.weight[None].expand(len(x), -1, -1)
+        query = self.query_embed.weight[None].repeat(len(x), 1, 1)
         decoded, attention = self.transformer.decoder(query, memory, position)
         return {"features": features, "memory": memory, "decoded": decoded,
                 "attention": attention, "logits": self.fc(decoded)}

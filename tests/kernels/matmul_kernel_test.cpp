@@ -192,7 +192,7 @@ TEMPLATE_TEST_CASE("Parts of a product have the bits they have in the whole", "[
       q2l::kernels::matmul_block<T, DefaultArch>(
           q2l::kernels::StridedRows<T>{left.data, left.stride}, row,
           std::min<std::size_t>(row + 5, 29), right.matrix(), p, std::min(p + 2, panels), epilogue,
-          parts.view().data, parts.view().stride);
+          parts.view().row(row) + right.matrix().layout.first_column(p), parts.view().stride);
     }
   }
   CHECK(same_bits(parts.values(), whole.values()));
@@ -218,15 +218,16 @@ TEST_CASE("Depth is cut into chunks that follow each other without gap or overla
       CAPTURE(taps, depth);
       std::size_t next = 0;  // tap * depth + k
       bool ended = false;
-      q2l::kernels::for_each_depth_chunk<float>(taps, depth, [&](const q2l::kernels::DepthChunk& chunk) {
-        CHECK(chunk.first_tap * depth + chunk.first_depth == next);
-        CHECK(chunk.is_first == (next == 0));
-        CHECK(chunk.taps * chunk.depth <= q2l::kernels::chunk_depth<float>);
-        CHECK((chunk.taps == 1 || chunk.depth == depth));
-        CHECK_FALSE(ended);
-        next += chunk.taps * chunk.depth;
-        ended = chunk.is_last;
-      });
+      q2l::kernels::for_each_depth_chunk<float>(
+          taps, depth, [&](const q2l::kernels::DepthChunk& chunk) {
+            CHECK(chunk.first_tap * depth + chunk.first_depth == next);
+            CHECK(chunk.is_first == (next == 0));
+            CHECK(chunk.taps * chunk.depth <= q2l::kernels::chunk_depth<float>);
+            CHECK((chunk.taps == 1 || chunk.depth == depth));
+            CHECK_FALSE(ended);
+            next += chunk.taps * chunk.depth;
+            ended = chunk.is_last;
+          });
       CHECK(next == taps * depth);
       CHECK(ended);
     }

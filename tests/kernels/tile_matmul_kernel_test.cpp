@@ -92,7 +92,8 @@ TEST_CASE("Products on tile registers are right for all remainders of rows, colu
              {std::pair{std::size_t{0}, middle}, {middle, tiled.tiles()}}) {
           q2l::kernels::matmul_tiles<float, DefaultArch>(
               tiles, tiled, first, last, panels.matrix(), 0, panels.matrix().layout.panels(),
-              epilogue, out.view().data, out.view().stride);
+              epilogue, out.view().data + tiled.first_row(first) * out.view().stride,
+              out.view().stride);
         }
         CHECK(differences(out.view(),
                           LinearReference::apply<float>(
@@ -109,7 +110,7 @@ TEST_CASE("Convolutions on tile registers read each tap where it lies", "[kernel
   constexpr std::size_t batch = 2, height = 9, width = 41, kernel = 3, stride = 2, columns = 20;
   constexpr std::size_t out_height = (height - kernel) / stride + 1;
   constexpr std::size_t out_width = (width - kernel) / stride + 1;
-  for (const std::size_t channels : {20u, 32u, 100u}) {
+  for (const std::size_t channels : {4u, 12u, 20u, 32u, 100u}) {
     const std::size_t taps = kernel * kernel, pixel = q2l::round_up(channels, step);
     const std::vector<float> map =
         rounded(fill("map", batch * height * width * channels, 0.0, 1.0, 1));

@@ -222,13 +222,14 @@ class Cvt {
   /// x += attention(norm1(x)); x += feed_forward(norm2(x)).
   static void run_block(const Context& context, const Block& block, const ops::TokenGrid& grid,
                         Matrix<T> x) {
-    const Workspace::Frame frame(context.workspace);
-    const Matrix<T> normed = context.workspace.take_matrix<T>(x.rows, x.columns);
-    const ops::OutputOptions<T> add_to_x{.residual = x};
-    ops::layer_norm<T, Arch>(context, block.norm1, x, normed);
-    ops::convolutional_attention<T, Arch>(context, block.attention, grid, normed, x, add_to_x);
-    ops::layer_norm<T, Arch>(context, block.norm2, x, normed);
-    ops::feed_forward<T, Arch>(context, block.feed_forward, normed, x, add_to_x);
+    {
+      const Workspace::Frame frame(context.workspace);
+      const Matrix<T> normed = context.workspace.take_matrix<T>(x.rows, x.columns);
+      ops::layer_norm<T, Arch>(context, block.norm1, x, normed);
+      ops::convolutional_attention<T, Arch>(context, block.attention, grid, normed, x,
+                                            {.residual = x});
+    }
+    ops::norm_feed_forward<T, Arch>(context, block.norm2, block.feed_forward, x);
   }
 
   CvtShape shape_;

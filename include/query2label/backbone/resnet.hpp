@@ -13,6 +13,7 @@
 #include "query2label/core/tensor.hpp"
 #include "query2label/ops/conv2d.hpp"
 #include "query2label/ops/conv2d_max_pool2d.hpp"
+#include "query2label/ops/left_operand.hpp"
 #include "query2label/ops/max_pool2d.hpp"
 #include "query2label/weights/layer_loading.hpp"
 #include "query2label/weights/shape_inference.hpp"
@@ -88,11 +89,9 @@ class ResNet {
   /// Throws Error bad_argument when shapes do not fit.
   void forward(const Context& context, FeatureMap<const T> image, FeatureMap<T> out) const {
     const Workspace::Frame frame(context.workspace);
-    const Plan plan = make_plan(image);
-    std::array<T*, 2> buffers{context.workspace.take<T>(plan.largest_output),
-                              context.workspace.take<T>(plan.largest_output)};
-    std::array<T*, 2> inner{context.workspace.take<T>(plan.largest_inner),
-                            context.workspace.take<T>(plan.largest_inner)};
+    const std::size_t largest = largest_output(image);
+    std::array<T*, 2> buffers{context.workspace.take<T>(largest),
+                              context.workspace.take<T>(largest)};
 
     FeatureMap<T> x = pooled_stem(image, buffers[1]);
     ops::conv2d_max_pool2d<T, Arch>(context, stem_, Activation::relu(), pool, image, x);
@@ -109,7 +108,7 @@ class ResNet {
         require_equal(out.channels, y.channels, "ResNet: channels of out");
         y = out;
       }
-      run_block(context, block, x, inner, y);
+      run_block(context, block, x, y);
       x = y;
       free_buffer = 1 - free_buffer;
     }
@@ -131,11 +130,6 @@ class ResNet {
       for (const auto& conv : convolutions) product *= conv.shape.stride;
       return product;
     }
-  };
-
-  struct Plan {
-    std::size_t largest_output = 0;
-    std::size_t largest_inner = 0;
   };
 
   static constexpr ops::Pool2dShape pool{3, 2, 1};
@@ -188,35 +182,35 @@ class ResNet {
     return out;
   }
 
-  /// The largest outputs of stem and blocks and of the convolutions within them.
-  [[nodiscard]] Plan make_plan(FeatureMap<const T> image) const noexcept {
-    Plan plan;
+  /// Elements of the largest output of the stem and the blocks.
+  [[nodiscard]] std::size_t largest_output(FeatureMap<const T> image) const noexcept {
     FeatureMap<const T> x = pooled_stem(image, nullptr);
-    plan.largest_output = x.pixel_count() * x.channels;
+    std::size_t largest = x.pixel_count() * x.channels;
     for (const Block& block : blocks_) {
-      for (const auto& conv : block.convolutions) {
-        x = map_like(conv, x, nullptr);
-        std::size_t& largest =
-            &conv == &block.convolutions.back() ? plan.largest_output : plan.largest_inner;
-        largest = std::max(largest, x.pixel_count() * x.channels);
-      }
+      for (const auto& conv : block.convolutions) x = map_like(conv, x, nullptr);
+      largest = std::max(largest, x.pixel_count() * x.channels);
     }
-    return plan;
+    return largest;
   }
 
-  void run_block(const Context& context, const Block& block, FeatureMap<const T> x,
-                 const std::array<T*, 2>& inner, FeatureMap<T> out) const {
+  static void run_block(const Context& context, const Block& block, FeatureMap<const T> x,
+                        FeatureMap<T> out) {
     FeatureMap<const T> shortcut = x;
     if (block.downsample) {
       ops::conv2d<T, Arch>(context, *block.downsample, x, out);
       shortcut = out;
     }
-    for (std::size_t i = 0; i + 1 < block.convolutions.size(); ++i) {
-      const FeatureMap<T> y = map_like(block.convolutions[i], x, inner[i]);
-      ops::conv2d<T, Arch>(context, block.convolutions[i], x, y, relu);
-      x = y;
-    }
-    ops::conv2d<T, Arch>(context, block.convolutions.back(), x, out,
+    const Workspace::Frame frame(context.workspace);
+    const auto& convolutions = block.convolutions;
+    const auto run = [&](std::size_t i, const auto& in, const FeatureMap<const T>& size) {
+      const ops::LeftOperand<T, Arch> y = ops::conv2d_input<T, Arch>(
+          context, convolutions[i + 1], map_like(convolutions[i], size, nullptr));
+      ops::conv2d<T, Arch>(context, convolutions[i], in, y, relu);
+      return y;
+    };
+    ops::LeftOperand<T, Arch> y = run(0, x, x);
+    for (std::size_t i = 1; i + 1 < convolutions.size(); ++i) y = run(i, y, y.map());
+    ops::conv2d<T, Arch>(context, convolutions.back(), y, out,
                          {.activation = Activation::relu(), .residual = shortcut.pixels()});
   }
 

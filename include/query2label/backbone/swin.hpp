@@ -202,14 +202,15 @@ class Swin {
 
   /// x += attention(norm1(x)); x += feed_forward(norm2(x)).
   void run_block(const Context& context, const Block& block, FeatureMap<T> x) const {
-    const Workspace::Frame frame(context.workspace);
-    const FeatureMap<T> normed =
-        context.workspace.take_feature_map<T>(x.batch, x.height, x.width, x.channels);
     const ops::OutputOptions<T> add_to_x{.residual = x.pixels()};
-    ops::layer_norm<T, Arch>(context, block.norm1, x.pixels(), normed.pixels());
-    ops::window_attention<T, Arch>(context, block.attention, normed, x, add_to_x);
-    ops::layer_norm<T, Arch>(context, block.norm2, x.pixels(), normed.pixels());
-    ops::feed_forward<T, Arch>(context, block.feed_forward, normed.pixels(), x.pixels(), add_to_x);
+    {
+      const Workspace::Frame frame(context.workspace);
+      const FeatureMap<T> normed =
+          context.workspace.take_feature_map<T>(x.batch, x.height, x.width, x.channels);
+      ops::layer_norm<T, Arch>(context, block.norm1, x.pixels(), normed.pixels());
+      ops::window_attention<T, Arch>(context, block.attention, normed, x, add_to_x);
+    }
+    ops::norm_feed_forward<T, Arch>(context, block.norm2, block.feed_forward, x.pixels());
   }
 
   SwinShape shape_;

@@ -15,6 +15,7 @@
 #include "query2label/ops/avg_pool2d.hpp"
 #include "query2label/ops/blur_pool2d.hpp"
 #include "query2label/ops/conv2d.hpp"
+#include "query2label/ops/left_operand.hpp"
 #include "query2label/ops/space_to_depth.hpp"
 #include "query2label/ops/squeeze_excite.hpp"
 #include "query2label/weights/layer_loading.hpp"
@@ -223,11 +224,17 @@ class TResNet {
     ops::conv2d<T, Arch>(context, stem_, blocks, out, stem_activation);
   }
 
-  /// `conv` of `x` in workspace memory.
-  static FeatureMap<T> convolve(const Context& context, const ops::Conv2d<T, Arch>& conv,
-                                FeatureMap<const T> x, const ops::OutputOptions<T>& options) {
-    const FeatureMap<T> y =
-        context.workspace.take_feature_map<T>(x.batch, x.height, x.width, conv.shape.out_channels);
+  using Operand = ops::LeftOperand<T, Arch>;
+
+  /// `conv` of `x` in workspace memory, for the convolution `reader` or, if null, other ops.
+  template <class In>
+  static Operand convolve(const Context& context, const ops::Conv2d<T, Arch>& conv, const In& x,
+                          const ops::OutputOptions<T>& options,
+                          const ops::Conv2d<T, Arch>* reader) {
+    FeatureMap<const T> size = ops::map_of(x);
+    size.channels = conv.shape.out_channels;
+    const Operand y = reader != nullptr ? ops::conv2d_input<T, Arch>(context, *reader, size)
+                                        : Operand::plain(context, size);
     ops::conv2d<T, Arch>(context, conv, x, y, options);
     return y;
   }
@@ -253,22 +260,30 @@ class TResNet {
       to_out.residual = out.pixels();
     }
     const auto& convolutions = block.convolutions;
-    FeatureMap<T> y = convolve(context, convolutions[0], x, inner_activation);
-    if (block.is_bottleneck()) y = convolve(context, convolutions[1], y, inner_activation);
+    const auto* const last = &convolutions.back();
+    // What the last convolution reads: nothing comes between, or pools and gates do.
+    const bool is_bottleneck = block.is_bottleneck();
+    const bool is_gated_before = is_bottleneck && block.squeeze_excite.has_value();
+    const auto* const reader = block.is_halving || is_gated_before ? nullptr : last;
+    Operand y = is_bottleneck
+                    ? convolve(context, convolutions[0], x, inner_activation, &convolutions[1])
+                    : convolve(context, convolutions[0], x, inner_activation, reader);
+    if (is_bottleneck) y = convolve(context, convolutions[1], y, inner_activation, reader);
     if (block.is_halving) {
-      const FeatureMap<T> blurred =
-          context.workspace.take_feature_map<T>(y.batch, out.height, out.width, y.channels);
-      ops::blur_pool2d<T, Arch>(context, y, blurred);
+      const FeatureMap<T> map = y.map();
+      const Operand blurred =
+          Operand::plain(context, {nullptr, map.batch, out.height, out.width, map.channels});
+      ops::blur_pool2d<T, Arch>(context, map, blurred.map());
       y = blurred;
     }
-    if (!block.squeeze_excite) {
-      ops::conv2d<T, Arch>(context, convolutions.back(), y, out, to_out);
-    } else if (block.is_bottleneck()) {
-      ops::squeeze_excite<T, Arch>(context, *block.squeeze_excite, y, y);
-      ops::conv2d<T, Arch>(context, convolutions.back(), y, out, to_out);
+    if (is_gated_before) {
+      ops::squeeze_excite<T, Arch>(context, *block.squeeze_excite, y.map(), y.map());
+    }
+    if (is_bottleneck || !block.squeeze_excite) {
+      ops::conv2d<T, Arch>(context, *last, y, out, to_out);
     } else {
-      y = convolve(context, convolutions.back(), y, {});
-      ops::squeeze_excite<T, Arch>(context, *block.squeeze_excite, y, out, to_out);
+      y = convolve(context, *last, y, {}, nullptr);
+      ops::squeeze_excite<T, Arch>(context, *block.squeeze_excite, y.map(), out, to_out);
     }
   }
 

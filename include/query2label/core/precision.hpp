@@ -10,8 +10,9 @@
 
 namespace q2l {
 
-/// In what the operands of a product are multiplied. Activations between the layers, norms,
-/// softmax, and every sum (but for int8's exact ones) are f32 in all of them.
+/// In what the operands of a product are multiplied. Residual streams, norms, softmax, and every
+/// sum (but for int8's exact ones) are f32 in all of them; what only one product reads is stored in
+/// the form in which it reads it.
 ///
 /// | precision | weights | left operand | sum |
 /// |---|---|---|---|

@@ -20,10 +20,9 @@ namespace detail {
 template <class T, class Arch, class W>
 PanelChunk<T, W> panel_chunk(const PanelMatrix<T, Arch, W>& b, std::size_t p,
                              const DepthChunk& chunk, std::size_t chunk_index) noexcept {
-  constexpr std::size_t lanes = MatmulTile<T, Arch>::lanes;
   const PanelLayout<T, Arch>& layout = b.layout;
-  const std::size_t column = layout.first_vector(p) * lanes;
-  const std::size_t width = layout.first_vector(p + 1) * lanes - column;
+  const std::size_t column = layout.first_column(p);
+  const std::size_t width = layout.first_column(p + 1) - column;
   const std::size_t row = chunk.first_tap * layout.depth + chunk.first_depth;
   return {b.panel(p) + row * width,
           layout.depth * width,
@@ -68,14 +67,18 @@ void copy_left_rows(const RowSource& source, const TileRows& rows, const DepthCh
   }
 }
 
-/// The activations that are too large for a tile's epilogue, on finished results.
+/// The activations that are too large for a tile's epilogue, on `rows` finished rows of results in
+/// panels `first_panel` .. `last_panel` - 1, the first of them at `out`.
 template <class T, class Arch>
-void activate_block(const Epilogue<T>& epilogue, const TileRows& rows, std::size_t begin,
-                    std::size_t end, T* out, std::size_t out_stride) noexcept {
+void activate_block(const Epilogue<T>& epilogue, const PanelLayout<T, Arch>& layout,
+                    std::size_t first_panel, std::size_t last_panel, std::size_t rows, T* out,
+                    std::size_t out_stride) noexcept {
   const Activation::Kind kind = epilogue.activation.kind;
   if (kind != Activation::Kind::gelu && kind != Activation::Kind::quick_gelu) return;
-  for (std::size_t r = rows.first; r < rows.first + rows.count; ++r) {
-    activate_row<T, Arch>(epilogue.activation, out + r * out_stride + begin, end - begin);
+  const std::size_t columns =
+      std::min(layout.first_column(last_panel), layout.columns) - layout.first_column(first_panel);
+  for (std::size_t r = 0; r < rows; ++r) {
+    activate_row<T, Arch>(epilogue.activation, out + r * out_stride, columns);
   }
 }
 
@@ -111,6 +114,7 @@ void matmul_packed_block(const RowSource& rows, std::size_t first_row, std::size
   using Left = typename simd::DotProduct<T, W, Arch>::Left;
   constexpr std::size_t lanes = Tile::lanes;
   const PanelLayout<T, Arch>& layout = b.layout;
+  const std::size_t first_column = layout.first_column(first_panel);
   const std::size_t blocks = (last_row - first_row + left_block_rows - 1) / left_block_rows;
   const Left* table[chunk_depth<T> * Tile::rows];  // narrow weights have at least 4 rows a tap
   for (std::size_t block = 0; block < blocks; ++block) {
@@ -126,8 +130,8 @@ void matmul_packed_block(const RowSource& rows, std::size_t first_row, std::size
                                   scratch + (tile.first - own.first) * chunk_depth<W>);
       }
       for (std::size_t p = first_panel; p < last_panel; ++p) {
-        const std::size_t column = layout.first_vector(p) * lanes;
-        const std::size_t width = layout.first_vector(p + 1) * lanes - column;
+        const std::size_t column = layout.first_column(p);
+        const std::size_t width = layout.first_column(p + 1) - column;
         PanelChunk<T, W> panel = detail::panel_chunk(b, p, chunk, chunk_index);
         const W* const next =
             p + 1 < last_panel ? detail::panel_chunk(b, p + 1, chunk, chunk_index).data
@@ -143,21 +147,20 @@ void matmul_packed_block(const RowSource& rows, std::size_t first_row, std::size
           panel.next = detail::prefetch_part<T>(next, chunk_rows * width, i, tiles);
           matmul_tile_function<T, W, Arch>(tile.count, width / lanes)(
               left, packed, panel, epilogue.at(tile.first, column),
-              out + tile.first * out_stride + column, out_stride);
+              out + (tile.first - first_row) * out_stride + column - first_column, out_stride);
         }
       }
       ++chunk_index;
     });
-    detail::activate_block<T, Arch>(
-        epilogue, own, layout.first_vector(first_panel) * lanes,
-        std::min(layout.first_vector(last_panel) * lanes, layout.columns), out, out_stride);
+    detail::activate_block<T, Arch>(epilogue, layout, first_panel, last_panel, own.count,
+                                    out + (own.first - first_row) * out_stride, out_stride);
   }
 }
 
 /// Rows `first_row` .. `last_row` - 1 and panels `first_panel` .. `last_panel` - 1 of out = A B,
 /// tile by tile of rows, which are read where they lie. `rows` is a row source over elements of
-/// DotProduct's type `Left`. out[r, n] at `out[r * out_stride + n]`; the epilogue's pointers are
-/// those of row 0, column 0.
+/// DotProduct's type `Left`. `out` is where the first of those rows and columns goes; the
+/// epilogue's pointers are those of row 0, column 0.
 template <class T, class Arch, class W, class RowSource>
 void matmul_block(const RowSource& rows, std::size_t first_row, std::size_t last_row,
                   const PanelMatrix<T, Arch, W>& b, std::size_t first_panel, std::size_t last_panel,
@@ -169,6 +172,7 @@ void matmul_block(const RowSource& rows, std::size_t first_row, std::size_t last
   // group's chunk stays in the second level while the rows pass by.
   constexpr std::size_t group_bytes = std::size_t{256} << 10;
   const PanelLayout<T, Arch>& layout = b.layout;
+  const std::size_t first_column = layout.first_column(first_panel);
   const std::size_t row_count = last_row - first_row;
   const std::size_t tiles = (row_count + Tile::rows - 1) / Tile::rows;
   const std::size_t group = std::max<std::size_t>(
@@ -183,10 +187,11 @@ void matmul_block(const RowSource& rows, std::size_t first_row, std::size_t last
       const std::size_t chunk_rows = chunk.taps * chunk.depth;
       for (std::size_t i = 0; i < tiles; ++i) {
         const detail::TileRows tile = detail::tile_rows(first_row, row_count, i, tiles);
+        T* const results = out + (tile.first - first_row) * out_stride;
         rows.pointers(tile.first, tile.count, chunk.first_tap, chunk.taps, table);
         for (std::size_t p = g; p < group_end; ++p) {
-          const std::size_t column = layout.first_vector(p) * lanes;
-          const std::size_t width = layout.first_vector(p + 1) * lanes - column;
+          const std::size_t column = layout.first_column(p);
+          const std::size_t width = layout.first_column(p + 1) - column;
           PanelChunk<T, W> panel = detail::panel_chunk(b, p, chunk, chunk_index);
           // What takes this panel's place in the cache: its next chunk, or the next group's panel.
           const W* const next = !chunk.is_last           ? panel.data + chunk_rows * width
@@ -194,13 +199,13 @@ void matmul_block(const RowSource& rows, std::size_t first_row, std::size_t last
                                                          : nullptr;
           panel.next = detail::prefetch_part<T>(next, chunk_rows * width, i, tiles);
           matmul_tile_function<T, W, Arch>(tile.count, width / lanes)(
-              table, chunk, panel, epilogue.at(tile.first, column),
-              out + tile.first * out_stride + column, out_stride);
+              table, chunk, panel, epilogue.at(tile.first, column), results + column - first_column,
+              out_stride);
         }
         if (chunk.is_last) {
-          detail::activate_block<T, Arch>(
-              epilogue, tile, layout.first_vector(g) * lanes,
-              std::min(layout.first_vector(group_end) * lanes, layout.columns), out, out_stride);
+          detail::activate_block<T, Arch>(epilogue, layout, g, group_end, tile.count,
+                                          results + layout.first_column(g) - first_column,
+                                          out_stride);
         }
       }
       ++chunk_index;

@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
+#include "query2label/core/bfloat16.hpp"
 #include "query2label/core/precision.hpp"
 #include "query2label/simd/arch.hpp"
 #include "query2label/simd/dot_product.hpp"
@@ -49,6 +51,9 @@ struct PanelLayout {
     const std::size_t wide_panels = vectors() % panels();
     return p * narrow + std::min(p, wide_panels);
   }
+  [[nodiscard]] constexpr std::size_t first_column(std::size_t p) const noexcept {
+    return first_vector(p) * Tile::lanes;
+  }
   /// Elements the panels take together.
   [[nodiscard]] constexpr std::size_t size() const noexcept { return rows() * padded_columns(); }
 };
@@ -64,13 +69,16 @@ struct PanelMatrix {
   /// int8: what each chunk of depth adds to the sums of each column, [chunks][padded_columns], for
   /// the part of the zero point that left operands still hold; null if they hold none.
   const std::int32_t* correction = nullptr;
-  Quantization input = {};  ///< int8: of the left operand
-  /// What left operands are rounded to; in a double product, which is then the reference of narrow
-  /// ones. Others follow from `W`.
-  Precision rounding = Precision::f32;
+  Quantization input = {};              ///< int8: of the left operand
+  Precision rounding = Precision::f32;  ///< of a double product: the reference of narrow ones
 
+  /// What left operands are rounded to.
+  [[nodiscard]] constexpr Precision precision() const noexcept {
+    if (std::is_same_v<W, bfloat16>) return Precision::bf16;
+    return std::is_same_v<W, std::int8_t> ? Precision::int8 : rounding;
+  }
   [[nodiscard]] const W* panel(std::size_t p) const noexcept {
-    return data + layout.first_vector(p) * MatmulTile<T, Arch>::lanes * layout.rows();
+    return data + layout.first_column(p) * layout.rows();
   }
 };
 
@@ -96,12 +104,11 @@ template <class T, class Arch, class W, class Source, class Convert>
 void pack_panels(const PanelLayout<T, Arch>& layout, const PanelSource<Source>& source,
                  const Convert& convert, W* target, std::size_t first_panel,
                  std::size_t last_panel) noexcept {
-  constexpr std::size_t lanes = MatmulTile<T, Arch>::lanes;
   constexpr std::size_t group = simd::DotProduct<T, W, Arch>::group;
   constexpr std::size_t block = 16;  // in depth: whole cache lines of a column are used at once
   for (std::size_t p = first_panel; p < last_panel; ++p) {
-    const std::size_t begin = layout.first_vector(p) * lanes;
-    const std::size_t width = layout.first_vector(p + 1) * lanes - begin;
+    const std::size_t begin = layout.first_column(p);
+    const std::size_t width = layout.first_column(p + 1) - begin;
     const std::size_t valid = std::min(width, layout.columns - begin);
     W* out = target + begin * layout.rows();
     for (std::size_t t = 0; t < layout.taps; ++t) {

@@ -57,7 +57,14 @@ template <class W>
 struct ColumnTiles {
   const W* data;
   std::size_t tap_stride, width;
-  const W* last;  ///< if not null: takes the place of the chunk's last rows
+  std::size_t first_end_row;  ///< of the chunk: from here on `end` takes the place of `data`
+  const W* end;
+
+  /// Group by group, from row `k` of tap `t` on, which is row `row` of the chunk.
+  [[nodiscard]] const W* rows(std::size_t t, std::size_t k, std::size_t row) const noexcept {
+    return row < first_end_row ? data + t * tap_stride + k * width
+                               : end + (row - first_end_row) * width;
+  }
 };
 
 /// Sums of one or two tiles of rows by one or two of columns over a chunk of depth.
@@ -74,10 +81,7 @@ template <bool HasTwoRows, bool HasTwoColumns, class W, class Tiles, class Left>
   for (std::size_t t = 0; t < chunk.taps; ++t) {
     const std::size_t tap = rows.tap(chunk.first_tap + t) + chunk.first_depth;
     for (std::size_t k = 0; k < chunk.depth; k += step) {
-      const std::size_t offset = t * columns.tap_stride + k * columns.width;
-      const bool is_last = t + 1 == chunk.taps && k + step >= chunk.depth;
-      const W* const right =
-          is_last && columns.last != nullptr ? columns.last : columns.data + offset;
+      const W* const right = columns.rows(t, k, t * chunk.depth + k);
       tiles.load_left_0(first + tap + k, left_stride);
       tiles.load_right_0(right, right_stride);
       tiles.add_00();
@@ -143,7 +147,8 @@ void finish_columns(std::size_t vectors, const Arguments&... arguments) noexcept
 }
 
 /// Tiles `i` and, before `end_tile`, `i` + 1 of rows by the tiles of columns that begin at column
-/// `begin` of the panel. The epilogue and `out` are those of the panel.
+/// `begin` of the panel. The epilogue is that of the panel; `out` is where its first result in tile
+/// `i` goes.
 template <class Arch, class T, class W, class Tiles, class Left>
 void multiply_tile_pair(Tiles& tiles, const TiledRows<Left>& rows, std::size_t i,
                         std::size_t end_tile, const DepthChunk& chunk,
@@ -174,7 +179,7 @@ void multiply_tile_pair(Tiles& tiles, const TiledRows<Left>& rows, std::size_t i
   for (std::size_t r = 0; r < end; ++r) {
     finish_columns<2 * side / lanes, Arch>(vectors, epilogue.at(first_row + r, begin), chunk, panel,
                                            begin, sums[r < middle ? r : r - middle + side], tail,
-                                           out + (first_row + r) * out_stride + begin);
+                                           out + r * out_stride + begin);
   }
 }
 
@@ -195,24 +200,29 @@ void matmul_tiles(Tiles& tiles, const TiledRows<Left>& rows, std::size_t first_t
   // A chunk of the block's rows stays in the second-level cache while the panels pass by.
   constexpr std::size_t block_tiles = 32;
   const PanelLayout<T, Arch>& layout = b.layout;
-  alignas(cache_line) W last_rows[MatmulTile<T, Arch>::vectors * lanes * step];
+  const std::size_t first_row = rows.first_row(first_tile);
+  const std::size_t first_column = layout.first_column(first_panel);
+  alignas(cache_line) W end_rows[2 * step * MatmulTile<T, Arch>::vectors * lanes];
 
   for (std::size_t block = first_tile; block < last_tile; block += block_tiles) {
     const std::size_t block_end = std::min(block + block_tiles, last_tile);
     std::size_t chunk_index = 0;
     for_each_depth_chunk<W>(layout.taps, layout.depth, [&](const DepthChunk& chunk) {
-      const std::size_t rest = chunk.depth % step;
+      // A tap's last rows are read as a whole tile, whatever follows them: left rows have zeros
+      // there. Where a tile would end behind the panel, a copy with zeros behind it is read.
+      const std::size_t chunk_rows = chunk.taps * chunk.depth;
+      const std::size_t rows_left =
+          layout.rows() - chunk.first_tap * layout.depth - chunk.first_depth;
+      const std::size_t first_end_row = rows_left < step ? 0 : rows_left - step + group;
+      const std::size_t end_size = rows_left - first_end_row;
+      const bool has_end = chunk.depth % step > 0 && first_end_row < chunk_rows;
       for (std::size_t p = first_panel; p < last_panel; ++p) {
-        const std::size_t column = layout.first_vector(p) * lanes;
-        const std::size_t width = layout.first_vector(p + 1) * lanes - column;
+        const std::size_t column = layout.first_column(p);
+        const std::size_t width = layout.first_column(p + 1) - column;
         const PanelChunk<T, W> panel = detail::panel_chunk(b, p, chunk, chunk_index);
-        // Left rows have zeros behind a tap's last element, where a chunk ends or its next tap's
-        // weights follow. What lies behind the panel is not to be read.
-        const bool has_end = rest > 0 && chunk.is_last;
         if (has_end) {
-          const W* const from =
-              panel.data + (chunk.taps - 1) * panel.tap_stride + (chunk.depth - rest) * width;
-          std::fill(std::copy_n(from, rest * width, last_rows), std::end(last_rows), W{});
+          std::fill(std::copy_n(panel.data + first_end_row * width, end_size * width, end_rows),
+                    std::end(end_rows), W{});
         }
         for (std::size_t v = 0; v < width; v += 2 * side) {
           const W* const next = v + 2 * side < width ? panel.data + (v + 2 * side) * group
@@ -220,22 +230,24 @@ void matmul_tiles(Tiles& tiles, const TiledRows<Left>& rows, std::size_t first_t
                                     ? detail::panel_chunk(b, p + 1, chunk, chunk_index).data
                                     : nullptr;
           const detail::ColumnTiles<W> right{panel.data + v * group, panel.tap_stride, width,
-                                             has_end ? last_rows + v * group : nullptr};
+                                             has_end ? first_end_row : chunk_rows,
+                                             end_rows + v * group};
           for (std::size_t i = block; i < block_end; i += 2) {
             detail::prefetch_tiles(next, width, chunk.taps * chunk.depth / group, (i - block) / 2,
                                    (block_end - block + 1) / 2);
+            T* const results = out + (rows.first_row(i) - first_row) * out_stride;
             detail::multiply_tile_pair<Arch>(tiles, rows, i, block_end, chunk, panel, v, right,
-                                             epilogue.at(0, column), out + column, out_stride);
+                                             epilogue.at(0, column),
+                                             results + column - first_column, out_stride);
           }
         }
       }
       ++chunk_index;
     });
-    const std::size_t first_row = rows.first_row(block);
-    detail::activate_block<T, Arch>(
-        epilogue, {first_row, rows.first_row(block_end) - first_row},
-        layout.first_vector(first_panel) * lanes,
-        std::min(layout.first_vector(last_panel) * lanes, layout.columns), out, out_stride);
+    const std::size_t row = rows.first_row(block);
+    detail::activate_block<T, Arch>(epilogue, layout, first_panel, last_panel,
+                                    rows.first_row(block_end) - row,
+                                    out + (row - first_row) * out_stride, out_stride);
   }
 }
 

@@ -16,29 +16,17 @@
 #include "query2label/core/shape_check.hpp"
 #include "query2label/core/shared_buffer.hpp"
 #include "query2label/core/tensor.hpp"
-#include "query2label/kernels/left_operand_kernel.hpp"
 #include "query2label/kernels/panel_matrix.hpp"
 #include "query2label/kernels/tile_matmul_kernel.hpp"
 #include "query2label/ops/batch_norm.hpp"
+#include "query2label/ops/convolution_rows.hpp"
+#include "query2label/ops/left_operand.hpp"
 #include "query2label/ops/matmul.hpp"
 #include "query2label/ops/packed_weights.hpp"
 #include "query2label/ops/winograd_conv2d.hpp"
 #include "query2label/simd/amx_tiles.hpp"
 
 namespace q2l::ops {
-
-struct Conv2dShape {
-  std::size_t in_channels = 0;
-  std::size_t out_channels = 0;
-  std::size_t kernel = 1;  ///< height and width
-  std::size_t stride = 1;
-  std::size_t padding = 0;
-
-  /// Output height (width) for an input height (width); 0 where the kernel does not fit.
-  [[nodiscard]] constexpr std::size_t output(std::size_t input) const noexcept {
-    return input + 2 * padding < kernel ? 0 : (input + 2 * padding - kernel) / stride + 1;
-  }
-};
 
 /// torch.nn.Conv2d (groups 1, dilation 1) with the normalisation behind it folded in.
 ///
@@ -111,6 +99,20 @@ struct Conv2d {
     return shape.kernel > 1 && shape.in_channels < 16;
   }
 
+  /// True where an output pixel needs one input pixel, at the same place.
+  [[nodiscard]] bool is_pointwise() const noexcept {
+    return shape.kernel == 1 && shape.stride == 1 && shape.padding == 0;
+  }
+  /// The form in which the product reads a narrow input; where taps are kernel rows, one that has
+  /// its border already.
+  [[nodiscard]] LeftOperandForm input_form() const noexcept {
+    if (taps_are_rows()) return {};
+    if (is_pointwise()) return LeftOperand<T, Arch>::row_form();
+    if (!simd::has_amx<T, bfloat16, Arch>) return {.spare = 1};
+    // The last tile is read to its end.
+    return {shape.padding, simd::tile_bytes, simd::tile_rows * shape.stride};
+  }
+
   template <class Self, class Visitor>
   static void visit_buffers(Self& self, Visitor& visit) {
     visit("weights", self.weights);
@@ -135,128 +137,6 @@ struct Conv2d {
 };
 
 namespace detail {
-
-/// Row source of a convolution: row i is output pixel i; tap t is kernel position t.
-template <class T>
-struct ConvolutionRows {
-  FeatureMap<const T> in;
-  Conv2dShape shape;
-  std::size_t out_height, out_width;
-  const T* zeros;
-
-  void pointers(std::size_t first, std::size_t count, std::size_t first_tap, std::size_t taps,
-                const T** out) const noexcept {
-    std::size_t x = first % out_width;
-    std::size_t y = first / out_width % out_height;
-    std::size_t n = first / out_width / out_height;
-    for (std::size_t i = 0; i < count; ++i) {
-      std::size_t r = first_tap / shape.kernel;
-      std::size_t s = first_tap % shape.kernel;
-      for (std::size_t t = 0; t < taps; ++t) {
-        const std::size_t in_y = y * shape.stride + r - shape.padding;  // wraps above the top
-        const std::size_t in_x = x * shape.stride + s - shape.padding;
-        out[t * count + i] = in_y < in.height && in_x < in.width ? in.pixel(n, in_y, in_x) : zeros;
-        if (++s == shape.kernel) {
-          s = 0;
-          ++r;
-        }
-      }
-      if (++x == out_width) {
-        x = 0;
-        if (++y == out_height) {
-          y = 0;
-          ++n;
-        }
-      }
-    }
-  }
-  [[nodiscard]] Matrix<const T> pixels() const noexcept { return in.pixels(); }
-  /// The same over other pixels, adjacent, one of them zero.
-  template <class Left>
-  [[nodiscard]] ConvolutionRows<Left> over(const Left* copy,
-                                           const Left* zero_pixel) const noexcept {
-    return {{copy, in.batch, in.height, in.width, in.channels},
-            shape,
-            out_height,
-            out_width,
-            zero_pixel};
-  }
-  /// The left operand of `b` on tile registers: the map with a border, in workspace memory.
-  template <class Arch, class W>
-  [[nodiscard]] auto tiled(const Context& context,
-                           const kernels::PanelMatrix<T, Arch, W>& b) const {
-    using Left = typename simd::AmxTiles<W>::Left;
-    const std::size_t pixel = round_up(in.channels, simd::tile_bytes / sizeof(Left));
-    const std::size_t height = in.height + 2 * shape.padding;
-    const std::size_t line = (in.width + 2 * shape.padding) * pixel;
-    const std::size_t step = shape.stride * pixel;
-    Left* const border = context.workspace.template take<Left>(pixel);
-    // The last tile is read to its end.
-    Left* const data =
-        context.workspace.template take<Left>(in.batch * height * line + simd::tile_rows * step);
-    if (!context.is_planning()) {
-      const auto convert = [&](const T* from, Left* to) {
-        kernels::convert_left_row(b, from, in.channels, to);
-        std::fill_n(to + in.channels, pixel - in.channels, Left{});
-      };
-      convert(zeros, border);
-      context.parallel_for(in.batch * height, [&](std::size_t row, std::size_t) {
-        const std::size_t y = row % height - shape.padding;  // wraps above the top
-        for (std::size_t i = 0; i < line / pixel; ++i) {
-          const std::size_t x = i - shape.padding;
-          Left* const to = data + row * line + i * pixel;
-          if (y < in.height && x < in.width) {
-            convert(in.pixel(row / height, y, x), to);
-          } else {
-            std::copy_n(border, pixel, to);
-          }
-        }
-      });
-    }
-    return kernels::TiledRows<Left>{
-        .data = data,
-        .lines = in.batch * out_height,
-        .line_rows = out_width,
-        .row_stride = step,
-        .line_stride = shape.stride * line,
-        .image_lines = out_height,
-        .image_stride = height * line,
-        .kernel = shape.kernel,
-        .tap_stride = pixel,
-        .kernel_row_stride = line,
-    };
-  }
-};
-
-/// Row source of a convolution whose taps are kernel rows; `in` carries its zero border.
-template <class T>
-struct KernelRowRows {
-  FeatureMap<const T> in;
-  Conv2dShape shape;
-  std::size_t out_height, out_width;
-
-  void pointers(std::size_t first, std::size_t count, std::size_t first_tap, std::size_t taps,
-                const T** out) const noexcept {
-    std::size_t x = first % out_width;
-    std::size_t y = first / out_width % out_height;
-    std::size_t n = first / out_width / out_height;
-    for (std::size_t i = 0; i < count; ++i) {
-      for (std::size_t t = 0; t < taps; ++t) {
-        out[t * count + i] = in.pixel(n, y * shape.stride + first_tap + t, x * shape.stride);
-      }
-      if (++x < out_width) continue;
-      x = 0;
-      if (++y < out_height) continue;
-      y = 0;
-      ++n;
-    }
-  }
-  [[nodiscard]] Matrix<const T> pixels() const noexcept { return in.pixels(); }
-  template <class Left>
-  [[nodiscard]] KernelRowRows<Left> over(const Left* copy, const Left*) const noexcept {
-    return {{copy, in.batch, in.height, in.width, in.channels}, shape, out_height, out_width};
-  }
-};
 
 /// `in` with a border of `padding` zero pixels, in workspace memory, pixels adjacent.
 template <class T>
@@ -283,36 +163,145 @@ FeatureMap<T> copy_with_border(const Context& context, FeatureMap<const T> in,
   return out;
 }
 
+/// The product of a convolution over an input in the form in which it reads it.
+template <class T, class Arch, class W, class Out>
+void convolve_narrow(const Context& context, const Conv2d<T, Arch>& layer,
+                     const kernels::PanelMatrix<T, Arch, W>& panels, const LeftOperand<T, Arch>& in,
+                     std::size_t out_height, std::size_t out_width, const OutputOptions<T>& options,
+                     const Out& out) {
+  using Left = typename simd::DotProduct<T, W, Arch>::Left;
+  const Conv2dShape& shape = layer.shape;
+  const FeatureMap<T>& map = in.map();
+  const Left* const data = in.template data<Left>();
+  const FeatureMap<const Left> pixels{data,      map.batch,    map.height,
+                                      map.width, map.channels, in.pixel_stride()};
+  const auto run = [&](const auto& rows) {
+    multiply<T, Arch>(context, rows, panels, layer.weights.bias(), options, out);
+  };
+  if (layer.taps_are_rows()) {
+    run(KernelRowRows<Left>{pixels, shape, out_height, out_width});
+  } else if (panels.layout.taps == 1) {
+    multiply_narrow<T, Arch>(context, in, panels, layer.weights.bias(), options, out);
+  } else if constexpr (simd::has_amx<T, W, Arch>) {
+    run(kernels::TiledRows<Left>{.data = data,
+                                 .lines = map.batch * out_height,
+                                 .line_rows = out_width,
+                                 .row_stride = shape.stride * in.pixel_stride(),
+                                 .line_stride = shape.stride * in.line_stride(),
+                                 .image_lines = out_height,
+                                 .image_stride = in.image_stride(),
+                                 .kernel = shape.kernel,
+                                 .tap_stride = in.pixel_stride(),
+                                 .kernel_row_stride = in.line_stride()});
+  } else {
+    run(ConvolutionRows<Left>{pixels, shape, out_height, out_width, in.template zeros<Left>()});
+  }
+}
+
+/// Where a product puts its results.
+template <class T>
+Matrix<T> product_output(const FeatureMap<T>& out) noexcept {
+  return out.pixels();
+}
+template <class T, class Arch>
+const LeftOperand<T, Arch>& product_output(const LeftOperand<T, Arch>& out) noexcept {
+  return out;
+}
+/// A convolution of a map of T.
+template <class T, class Arch, class Out>
+void convolve_map(const Context& context, const Conv2d<T, Arch>& layer, FeatureMap<const T> in,
+                  std::size_t out_height, std::size_t out_width, const OutputOptions<T>& options,
+                  const Out& out) {
+  const Conv2dShape& shape = layer.shape;
+  const Workspace::Frame frame(context.workspace);
+  const bool taps_are_rows = layer.taps_are_rows();
+  if (taps_are_rows) in = copy_with_border<T>(context, in, shape.padding);
+  layer.weights.visit([&]<class W>(const kernels::PanelMatrix<T, Arch, W>& panels) {
+    if constexpr (reads_narrow<T, Arch, W>) {
+      if (panels.layout.taps > 1 && panels.precision() != Precision::f32) {
+        const LeftOperand<T, Arch> narrow(context, panels.precision(), panels.input, in,
+                                          layer.input_form());
+        narrow.fill(context, kernels::StridedRows<T>{in.data, in.stride});
+        return convolve_narrow<T, Arch>(context, layer, panels, narrow, out_height, out_width,
+                                        options, out);
+      }
+    }
+    const auto run = [&](const auto& rows) {
+      matmul<T, Arch>(context, rows, panels, layer.weights.bias(), options, out);
+    };
+    if (taps_are_rows) {
+      run(KernelRowRows<T>{in, shape, out_height, out_width});
+    } else if (layer.is_pointwise()) {
+      run(kernels::StridedRows<T>{in.data, in.stride});
+    } else {
+      run(ConvolutionRows<T>{in, shape, out_height, out_width, layer.zeros.data()});
+    }
+  });
+}
+
+template <class T, class Arch>
+void convolve_by_winograd(const Context& context, const WinogradConv2d<T, Arch>& layer,
+                          FeatureMap<const T> in, const FeatureMap<T>& out,
+                          const OutputOptions<T>& options) {
+  winograd_conv2d<T, Arch>(context, layer, in, out, options);
+}
+template <class T, class Arch>
+void convolve_by_winograd(const Context& context, const WinogradConv2d<T, Arch>& layer,
+                          FeatureMap<const T> in, const LeftOperand<T, Arch>& out,
+                          const OutputOptions<T>& options) {
+  FeatureMap<T> map = out.map();
+  if (!out.is_narrow()) return winograd_conv2d<T, Arch>(context, layer, in, map, options);
+  const Workspace::Frame frame(context.workspace);
+  map.data = context.workspace.take<T>(map.pixel_count() * map.channels);
+  winograd_conv2d<T, Arch>(context, layer, in, map, options);
+  out.fill(context, kernels::StridedRows<T>{map.data, map.stride});
+}
+
 }  // namespace detail
 
-/// out [N, H', W', out_channels] = activation(conv(in [N, H, W, in_channels]) + bias + residual),
-/// H' = shape.output(H). Error as `linear` with in_features = kernel^2 in_channels,
-/// or as `winograd_conv2d`.
-/// Throws Error bad_argument when shapes do not fit.
+/// Room for the input of a convolution, a map of the size of `size`, whose data is not used.
 template <class T, class Arch>
-void conv2d(const Context& context, const Conv2d<T, Arch>& layer, FeatureMap<const T> in,
-            FeatureMap<T> out, const OutputOptions<T>& options = {}) {
-  const Conv2dShape& shape = layer.shape;
-  require_equal(in.channels, shape.in_channels, "conv2d: channels of in");
-  require_equal(out.channels, shape.out_channels, "conv2d: channels of out");
-  require_equal(out.batch, in.batch, "conv2d: batch of out");
-  require_equal(out.height, shape.output(in.height), "conv2d: height of out");
-  require_equal(out.width, shape.output(in.width), "conv2d: width of out");
-  const auto run = [&](const auto& rows) {
-    matmul<T, Arch>(context, rows, layer.weights, options, out.pixels());
-  };
-  if (layer.winograd.tile() > 0) {
-    winograd_conv2d<T, Arch>(context, layer.winograd, in, out, options);
-  } else if (layer.taps_are_rows()) {
-    const Workspace::Frame frame(context.workspace);
-    const FeatureMap<T> bordered = detail::copy_with_border<T>(context, in, shape.padding);
-    run(detail::KernelRowRows<T>{bordered, shape, out.height, out.width});
-  } else if (shape.kernel == 1 && shape.stride == 1 && shape.padding == 0) {
-    run(kernels::StridedRows<T>{in.data, in.stride});
-  } else {
-    run(detail::ConvolutionRows<T>{in, shape, out.height, out.width, layer.zeros.data()});
+LeftOperand<T, Arch> conv2d_input(const Context& context, const Conv2d<T, Arch>& reader,
+                                  const FeatureMap<const T>& size) {
+  if (reader.taps_are_rows() || (reader.weights.layout().taps == 1 && !reader.is_pointwise())) {
+    return LeftOperand<T, Arch>::plain(context, size);
   }
-  context.observe<T>(layer.name, in.pixels(), out.pixels());
+  return {context, reader.weights, size, reader.input_form()};
+}
+
+/// out [N, H', W', out_channels] = activation(conv(in [N, H, W, in_channels]) + bias + residual),
+/// H' = shape.output(H). `in` may be the LeftOperand of this layer and `out` that of another, made
+/// by `conv2d_input`. Error as `linear` with in_features = kernel^2 in_channels, or as
+/// `winograd_conv2d`. Throws Error bad_argument when shapes do not fit.
+template <class T, class Arch, class In = FeatureMap<const T>, class Out = FeatureMap<T>>
+void conv2d(const Context& context, const Conv2d<T, Arch>& layer, const In& in, const Out& out,
+            const OutputOptions<T>& options = {}) {
+  const Conv2dShape& shape = layer.shape;
+  const FeatureMap<const T> from = map_of(in);
+  const FeatureMap<const T> to = map_of(out);
+  require_equal(from.channels, shape.in_channels, "conv2d: channels of in");
+  require_equal(to.channels, shape.out_channels, "conv2d: channels of out");
+  require_equal(to.batch, from.batch, "conv2d: batch of out");
+  require_equal(to.height, shape.output(from.height), "conv2d: height of out");
+  require_equal(to.width, shape.output(from.width), "conv2d: width of out");
+  if constexpr (std::is_same_v<In, LeftOperand<T, Arch>>) {
+    if (in.is_narrow()) {
+      layer.weights.visit([&]<class W>(const kernels::PanelMatrix<T, Arch, W>& panels) {
+        if constexpr (detail::reads_narrow<T, Arch, W>) {
+          detail::convolve_narrow<T, Arch>(context, layer, panels, in, to.height, to.width, options,
+                                           detail::product_output(out));
+        }
+      });
+      return;  // an observer sees no narrow maps
+    }
+  }
+  if (layer.winograd.tile() > 0) {
+    detail::convolve_by_winograd<T, Arch>(context, layer.winograd, from, out, options);
+  } else {
+    detail::convolve_map<T, Arch>(context, layer, from, to.height, to.width, options,
+                                  detail::product_output(out));
+  }
+  context.observe<T>(layer.name, from.pixels(), to.pixels());
 }
 
 }  // namespace q2l::ops

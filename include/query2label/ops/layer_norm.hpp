@@ -9,6 +9,7 @@
 #include "query2label/core/tensor.hpp"
 #include "query2label/kernels/row_norm_kernel.hpp"
 #include "query2label/ops/for_each_row.hpp"
+#include "query2label/ops/left_operand.hpp"
 
 namespace q2l::ops {
 
@@ -48,6 +49,25 @@ void layer_norm(const Context& context, const LayerNorm<T>& norm, Matrix<const T
   for_each_row(context, in.rows, in.columns, [&](std::size_t r) {
     kernels::layer_norm_row<T, Arch>(in.row(r), norm.weight.data(), norm.bias.data(), norm.eps,
                                      out.row(r), in.columns);
+  });
+}
+
+/// The same where a product reads the result.
+template <class T, class Arch>
+void layer_norm(const Context& context, const LayerNorm<T>& norm, Matrix<const T> in,
+                const LeftOperand<T, Arch>& out) {
+  if (!out.is_narrow()) return layer_norm<T, Arch>(context, norm, in, out.map().pixels());
+  require_equal(in.columns, norm.weight.size(), "layer_norm: columns of in");
+  require_equal(out.map().channels, in.columns, "layer_norm: columns of out");
+  require_equal(out.map().pixel_count(), in.rows, "layer_norm: rows of out");
+  const Workspace::Frame frame(context.workspace);
+  const Matrix<T> scratch = context.workspace.take_matrix<T>(context.workers, in.columns);
+  if (context.is_planning()) return;
+  for_each_row(context, in.rows, in.columns, [&](std::size_t r, std::size_t worker) {
+    T* const row = scratch.row(worker);
+    kernels::layer_norm_row<T, Arch>(in.row(r), norm.weight.data(), norm.bias.data(), norm.eps, row,
+                                     in.columns);
+    out.store(r, 0, {row, 1, in.columns});
   });
 }
 

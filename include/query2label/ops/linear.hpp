@@ -3,12 +3,14 @@
 
 #include <cstddef>
 #include <string>
+#include <type_traits>
 
 #include "query2label/core/context.hpp"
 #include "query2label/core/parallel_for.hpp"
 #include "query2label/core/shape_check.hpp"
 #include "query2label/core/shared_buffer.hpp"
 #include "query2label/core/tensor.hpp"
+#include "query2label/ops/left_operand.hpp"
 #include "query2label/ops/matmul.hpp"
 #include "query2label/ops/packed_weights.hpp"
 
@@ -46,17 +48,24 @@ struct Linear {
   }
 };
 
-/// out [M, out_features] = activation(in [M, in_features] W^T + b + residual). `out` may be the
-/// residual, but not the input. Error of an element: at most (in_features + 2) eps times the sum of
-/// the magnitudes added. Throws Error bad_argument when shapes do not fit.
-template <class T, class Arch>
-void linear(const Context& context, const Linear<T, Arch>& layer, Matrix<const T> in, Matrix<T> out,
+/// out [M, out_features] = activation(in [M, in_features] W^T + b + residual). `in` and `out` may
+/// each be a LeftOperand: `in` that of the layer. `out` may be the residual, but not the input.
+/// Error of an element: at most (in_features + 2) eps times the sum of the magnitudes added. Throws
+/// Error bad_argument when shapes do not fit.
+template <class T, class Arch, class In = Matrix<const T>, class Out = Matrix<T>>
+void linear(const Context& context, const Linear<T, Arch>& layer, const In& in, const Out& out,
             const OutputOptions<T>& options = {}) {
-  require_equal(in.columns, layer.in_features(), "linear: columns of in");
-  require_equal(out.rows, in.rows, "linear: rows of out");
-  matmul<T, Arch>(context, kernels::StridedRows<T>{in.data, in.stride}, layer.weights, options,
-                  out);
-  context.observe<T>(layer.name, in, out);
+  const Matrix<const T> in_shape = shape_of(in);
+  const Matrix<const T> out_shape = shape_of(out);
+  require_equal(in_shape.columns, layer.in_features(), "linear: columns of in");
+  require_equal(out_shape.rows, in_shape.rows, "linear: rows of out");
+  if constexpr (std::is_same_v<In, LeftOperand<T, Arch>>) {
+    matmul<T, Arch>(context, in, layer.weights, options, out);
+  } else {
+    matmul<T, Arch>(context, kernels::StridedRows<T>{in.data, in.stride}, layer.weights, options,
+                    out);
+  }
+  context.observe<T>(layer.name, in_shape, out_shape);
 }
 
 }  // namespace q2l::ops

@@ -2,19 +2,20 @@
 #pragma once
 
 #include <algorithm>
+#include <cassert>
 #include <cstddef>
 #include <type_traits>
 
-#include "query2label/core/aligned_buffer.hpp"
+#include "query2label/core/bfloat16.hpp"
 #include "query2label/core/context.hpp"
 #include "query2label/core/precision.hpp"
 #include "query2label/core/shape_check.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/core/workspace.hpp"
-#include "query2label/kernels/left_operand_kernel.hpp"
 #include "query2label/kernels/matmul_kernel.hpp"
 #include "query2label/kernels/panel_matrix.hpp"
 #include "query2label/kernels/tile_matmul_kernel.hpp"
+#include "query2label/ops/left_operand.hpp"
 #include "query2label/ops/packed_weights.hpp"
 #include "query2label/simd/amx_tiles.hpp"
 
@@ -50,185 +51,231 @@ ProductTasks share_out(const kernels::PanelLayout<T, Arch>& layout, std::size_t 
   return {row_tasks, std::min((tasks + row_tasks - 1) / row_tasks, layout.panels())};
 }
 
-/// The product of rows that need no conversion.
-template <class T, class Arch, class W, class RowSource>
+/// A task's part of a product: units of rows (rows, or tiles of them) by panels.
+struct ProductPart {
+  std::size_t first, last, first_panel, last_panel;
+};
+
+/// Columns of results that a task has in its cache before it turns them into left operands.
+inline constexpr std::size_t stored_columns = 256;
+
+/// Computes `part` by `multiply(part, out, out_stride)`, straight into `out`. `first_row(unit)` is
+/// the first row of a unit.
+template <class T, class Arch, class FirstRow, class Multiply>
+void multiply_part(const kernels::PanelLayout<T, Arch>& layout, const ProductPart& part,
+                   std::size_t, const FirstRow& first_row, const Multiply& multiply,
+                   const Matrix<T>& out, T*) {
+  const std::size_t column = layout.first_column(part.first_panel);
+  multiply(part, out.data + first_row(part.first) * out.stride + column, out.stride);
+}
+/// The same where another product reads the results: `units` of rows by up to `stored_columns` at a
+/// time by way of `scratch`.
+template <class T, class Arch, class FirstRow, class Multiply>
+void multiply_part(const kernels::PanelLayout<T, Arch>& layout, const ProductPart& part,
+                   std::size_t units, const FirstRow& first_row, const Multiply& multiply,
+                   const LeftOperand<T, Arch>& out, T* scratch) {
+  using Tile = kernels::MatmulTile<T, Arch>;
+  constexpr std::size_t panels = stored_columns / (Tile::vectors * Tile::lanes);
+  for (std::size_t unit = part.first; unit < part.last; unit += units) {
+    for (std::size_t panel = part.first_panel; panel < part.last_panel; panel += panels) {
+      const ProductPart piece{unit, std::min(unit + units, part.last), panel,
+                              std::min(panel + panels, part.last_panel)};
+      multiply(piece, scratch, stored_columns);
+      const std::size_t row = first_row(piece.first);
+      const std::size_t column = layout.first_column(piece.first_panel);
+      const std::size_t end = std::min(layout.first_column(piece.last_panel), layout.columns);
+      out.store(row, column, {scratch, first_row(piece.last) - row, end - column, stored_columns});
+    }
+  }
+}
+
+/// Elements of scratch that a thread needs to compute `rows` rows at a time by `multiply_part`.
+template <class T>
+constexpr std::size_t stored_size(const Matrix<T>&, std::size_t) noexcept {
+  return 0;
+}
+template <class T, class Arch>
+constexpr std::size_t stored_size(const LeftOperand<T, Arch>&, std::size_t rows) noexcept {
+  return rows * stored_columns;
+}
+
+/// The product of rows of `Left`.
+template <class T, class Arch, class W, class RowSource, class Out>
 void multiply_rows(const Context& context, const RowSource& rows,
                    const kernels::PanelMatrix<T, Arch, W>& b, const T* bias,
-                   const OutputOptions<T>& options, Matrix<T> out) {
+                   const OutputOptions<T>& options, const Out& out) {
   using Tile = kernels::MatmulTile<T, Arch>;
   const kernels::PanelLayout<T, Arch>& layout = b.layout;
   // A task of 256 K multiply-adds runs some 10 us, far longer than handing it out.
   constexpr std::size_t smallest_task = std::size_t{1} << 18;
-  const std::size_t row_tiles = (out.rows + Tile::rows - 1) / Tile::rows;
-  const ProductTasks tasks = share_out(layout, out.rows, row_tiles, context.workers, smallest_task);
+  constexpr std::size_t stored_rows = 20 * Tile::rows;  // half a second-level cache of 256 KiB
+  const std::size_t count = shape_of(out).rows;
+  const std::size_t row_tiles = (count + Tile::rows - 1) / Tile::rows;
+  const ProductTasks tasks = share_out(layout, count, row_tiles, context.workers, smallest_task);
   const kernels::Epilogue<T> epilogue{bias, options.residual.data, options.residual.stride,
                                       options.activation};
   const bool packs = kernels::prefers_packed_block(b, layout.panels() / tasks.columns);
   using Left = typename simd::DotProduct<T, W, Arch>::Left;
-  constexpr std::size_t block_size = kernels::left_block_size<W>;
+  const std::size_t block_size = packs ? kernels::left_block_size<W> : 0;
+  const std::size_t scratch_size = stored_size(out, stored_rows);
   const Workspace::Frame frame(context.workspace);
-  Left* const scratch =
-      packs ? context.workspace.template take<Left>(context.workers * block_size) : nullptr;
+  Left* const blocks = context.workspace.template take<Left>(context.workers * block_size);
+  T* const scratch = context.workspace.template take<T>(context.workers * scratch_size);
   if (context.is_planning()) return;
   context.parallel_for(tasks.rows * tasks.columns, [&](std::size_t task, std::size_t worker) {
     const std::size_t r = task % tasks.rows;
     const std::size_t c = task / tasks.rows;
-    const std::size_t first_row = std::min(row_tiles * r / tasks.rows * Tile::rows, out.rows);
-    const std::size_t last_row = std::min(row_tiles * (r + 1) / tasks.rows * Tile::rows, out.rows);
-    const std::size_t first_panel = layout.panels() * c / tasks.columns;
-    const std::size_t last_panel = layout.panels() * (c + 1) / tasks.columns;
-    if (packs) {
-      kernels::matmul_packed_block<T, Arch>(rows, first_row, last_row, b, first_panel, last_panel,
-                                            epilogue, out.data, out.stride,
-                                            scratch + worker * block_size);
-    } else {
-      kernels::matmul_block<T, Arch>(rows, first_row, last_row, b, first_panel, last_panel,
-                                     epilogue, out.data, out.stride);
-    }
+    const auto first_row = [&](std::size_t i) {
+      return std::min(row_tiles * i / tasks.rows * Tile::rows, count);
+    };
+    const auto multiply = [&](const ProductPart& part, T* results, std::size_t stride) {
+      if (packs) {
+        kernels::matmul_packed_block<T, Arch>(rows, part.first, part.last, b, part.first_panel,
+                                              part.last_panel, epilogue, results, stride,
+                                              blocks + worker * block_size);
+      } else {
+        kernels::matmul_block<T, Arch>(rows, part.first, part.last, b, part.first_panel,
+                                       part.last_panel, epilogue, results, stride);
+      }
+    };
+    multiply_part<T, Arch>(
+        layout,
+        {first_row(r), first_row(r + 1), layout.panels() * c / tasks.columns,
+         layout.panels() * (c + 1) / tasks.columns},
+        stored_rows, [](std::size_t row) { return row; }, multiply, out,
+        scratch + worker * scratch_size);
   });
-}
-
-/// `count` rows of one tap as left operands of `b`, in workspace memory: each followed by zeros up
-/// to a multiple of `unit` elements, and all by room for `spare` more.
-template <class T, class Arch, class W, class RowSource>
-auto convert_rows(const Context& context, const kernels::PanelMatrix<T, Arch, W>& b,
-                  const RowSource& rows, std::size_t count, std::size_t unit, std::size_t spare) {
-  using Left = typename simd::DotProduct<T, W, Arch>::Left;
-  constexpr std::size_t block = simd::tile_rows;
-  const std::size_t depth = b.layout.depth;
-  const std::size_t stride = round_up(depth, unit);
-  const Matrix<Left> out(context.workspace.template take<Left>((count + spare) * stride), count,
-                         depth, stride);
-  if (context.is_planning()) return out;
-  context.parallel_for((count + block - 1) / block, [&](std::size_t task, std::size_t) {
-    const T* table[block];
-    const std::size_t first = task * block;
-    const std::size_t own = std::min(block, count - first);
-    rows.pointers(first, own, 0, 1, table);
-    for (std::size_t i = 0; i < own; ++i) {
-      Left* const to = out.row(first + i);
-      kernels::convert_left_row(b, table[i], depth, to);
-      std::fill_n(to + depth, stride - depth, Left{});
-    }
-  });
-  return out;
-}
-
-/// The pixels of a map as left operands of `b`, in workspace memory, with a pixel of zeros behind
-/// them.
-template <class T, class Arch, class W>
-auto convert_pixels(const Context& context, const kernels::PanelMatrix<T, Arch, W>& b,
-                    Matrix<const T> pixels) {
-  using Left = typename simd::DotProduct<T, W, Arch>::Left;
-  const Matrix<Left> out =
-      context.workspace.template take_matrix<Left>(pixels.rows + 1, pixels.columns);
-  if (context.is_planning()) return out;
-  constexpr std::size_t block = 64;
-  context.parallel_for((pixels.rows + block - 1) / block, [&](std::size_t task, std::size_t) {
-    const std::size_t end = std::min((task + 1) * block, pixels.rows);
-    for (std::size_t i = task * block; i < end; ++i) {
-      kernels::convert_left_row(b, pixels.row(i), pixels.columns, out.row(i));
-    }
-  });
-  const T zero(0);
-  Left narrow_zero;
-  kernels::convert_left_row(b, &zero, 1, &narrow_zero);
-  std::fill_n(out.row(pixels.rows), pixels.columns, narrow_zero);
-  return out;
 }
 
 /// The product on tile registers.
-template <class T, class Arch, class W, class Left>
-void multiply_tiles(const Context& context, const kernels::TiledRows<Left>& rows,
-                    const kernels::PanelMatrix<T, Arch, W>& b, const T* bias,
-                    const OutputOptions<T>& options, Matrix<T> out) {
-  if (context.is_planning()) return;
+template <class T, class Arch, class W, class Left, class Out>
+void multiply_rows(const Context& context, const kernels::TiledRows<Left>& rows,
+                   const kernels::PanelMatrix<T, Arch, W>& b, const T* bias,
+                   const OutputOptions<T>& options, const Out& out) {
   constexpr std::size_t smallest_task = std::size_t{1} << 21;  // some microseconds
+  constexpr std::size_t stored_tiles = 32;                     // as many as matmul_tiles does
+  const kernels::PanelLayout<T, Arch>& layout = b.layout;
   const std::size_t pairs = (rows.tiles() + 1) / 2;
-  const ProductTasks tasks = share_out(b.layout, out.rows, pairs, context.workers, smallest_task);
+  const ProductTasks tasks =
+      share_out(layout, shape_of(out).rows, pairs, context.workers, smallest_task);
   const kernels::Epilogue<T> epilogue{bias, options.residual.data, options.residual.stride,
                                       options.activation};
-  context.parallel_for(tasks.rows * tasks.columns, [&](std::size_t task, std::size_t) {
+  const std::size_t scratch_size = stored_size(out, stored_tiles * simd::tile_rows);
+  const Workspace::Frame frame(context.workspace);
+  T* const scratch = context.workspace.template take<T>(context.workers * scratch_size);
+  if (context.is_planning()) return;
+  context.parallel_for(tasks.rows * tasks.columns, [&](std::size_t task, std::size_t worker) {
     const std::size_t r = task % tasks.rows;
     const std::size_t c = task / tasks.rows;
     const auto first_tile = [&](std::size_t i) {
       return std::min(pairs * i / tasks.rows * 2, rows.tiles());
     };
     simd::AmxTiles<W> tiles;
-    kernels::matmul_tiles<T, Arch>(
-        tiles, rows, first_tile(r), first_tile(r + 1), b, b.layout.panels() * c / tasks.columns,
-        b.layout.panels() * (c + 1) / tasks.columns, epilogue, out.data, out.stride);
+    multiply_part<T, Arch>(
+        layout,
+        {first_tile(r), first_tile(r + 1), layout.panels() * c / tasks.columns,
+         layout.panels() * (c + 1) / tasks.columns},
+        stored_tiles, [&](std::size_t tile) { return rows.first_row(tile); },
+        [&](const ProductPart& part, T* results, std::size_t stride) {
+          kernels::matmul_tiles<T, Arch>(tiles, rows, part.first, part.last, b, part.first_panel,
+                                         part.last_panel, epilogue, results, stride);
+        },
+        out, scratch + worker * scratch_size);
   });
 }
 
-/// The product of rows that are converted first.
-template <class T, class Arch, class W, class RowSource>
-void convert_and_multiply(const Context& context, const RowSource& rows,
-                          const kernels::PanelMatrix<T, Arch, W>& b, const T* bias,
-                          const OutputOptions<T>& options, Matrix<T> out) {
+/// The product of rows in the form in which B reads them.
+template <class T, class Arch, class W, class RowSource, class Out>
+void multiply(const Context& context, const RowSource& rows,
+              const kernels::PanelMatrix<T, Arch, W>& b, const T* bias,
+              const OutputOptions<T>& options, const Out& out) {
+  const Matrix<T> shape = shape_of(out);
+  require_equal(shape.columns, b.layout.columns, "matmul: columns of out");
+  if (options.residual.data) {
+    require_equal(options.residual.rows, shape.rows, "matmul: rows of residual");
+    require_equal(options.residual.columns, shape.columns, "matmul: columns of residual");
+  }
+  if (shape.rows == 0 || shape.columns == 0) return;
+  if constexpr (!std::is_same_v<Out, Matrix<T>>) {
+    if (!out.is_narrow()) return multiply_rows<T, Arch>(context, rows, b, bias, options, shape);
+    if constexpr (std::is_same_v<T, W>) {  // no weights of a narrow layer: rare
+      const Workspace::Frame frame(context.workspace);
+      const Matrix<T> results = context.workspace.take_matrix<T>(shape.rows, shape.columns);
+      multiply_rows<T, Arch>(context, rows, b, bias, options, results);
+      return out.fill(context, kernels::StridedRows<T>{results.data, results.stride});
+    }
+  }
+  multiply_rows<T, Arch>(context, rows, b, bias, options, out);
+}
+
+/// Whether left operands of weights of type `W` can be narrow; in double they can be rounded as
+/// such.
+template <class T, class Arch, class W>
+inline constexpr bool reads_narrow =
+    !std::is_same_v<typename simd::DotProduct<T, W, Arch>::Left, T> || std::is_same_v<T, double>;
+
+/// The product of narrow rows.
+template <class T, class Arch, class W, class Out>
+void multiply_narrow(const Context& context, const LeftOperand<T, Arch>& in,
+                     const kernels::PanelMatrix<T, Arch, W>& b, const T* bias,
+                     const OutputOptions<T>& options, const Out& out) {
   using Left = typename simd::DotProduct<T, W, Arch>::Left;
-  const Workspace::Frame frame(context.workspace);
-  const bool is_one_tap = b.layout.taps == 1;
+  const Left* const data = in.template data<Left>();
   if constexpr (simd::has_amx<T, W, Arch>) {
-    if (is_one_tap) {
-      // The last tile is read to its end.
-      const Matrix<Left> narrow = convert_rows(
-          context, b, rows, out.rows, simd::tile_bytes / sizeof(Left), simd::tile_rows - 1);
-      return multiply_tiles(
-          context, kernels::TiledRows<Left>{narrow.data, 1, out.rows, narrow.stride, 0, 1, 0}, b,
-          bias, options, out);
-    }
-    if constexpr (requires { rows.tiled(context, b); }) {
-      return multiply_tiles(context, rows.tiled(context, b), b, bias, options, out);
-    }
+    const std::size_t rows = in.map().pixel_count();
+    multiply<T, Arch>(context, kernels::TiledRows<Left>{data, 1, rows, in.pixel_stride(), 0, 1, 0},
+                      b, bias, options, out);
+  } else {
+    multiply<T, Arch>(context, kernels::StridedRows<Left>{data, in.pixel_stride()}, b, bias,
+                      options, out);
   }
-  if constexpr (requires { rows.pixels(); }) {
-    if (!is_one_tap) {
-      const Matrix<const Left> narrow = convert_pixels(context, b, rows.pixels());
-      const Left* const zeros = narrow.row(narrow.rows - 1);
-      return multiply_rows<T, Arch>(context, rows.over(narrow.data, zeros), b, bias, options, out);
-    }
-  }
-  const Matrix<Left> narrow = convert_rows(context, b, rows, out.rows, 1, 0);
-  multiply_rows<T, Arch>(context, kernels::StridedRows<Left>{narrow.data, narrow.stride}, b, bias,
-                         options, out);
 }
 
 }  // namespace detail
 
 /// out [M, N] = activation(rows B + bias + residual), split over threads by output tiles.
 /// `rows` is a row source of the product kernel giving M rows, `bias` has padded_columns elements
-/// or is null. A left operand that B wants in another form is converted once, before the product;
-/// that of several taps by its `pixels()`, and read by the row source `over` those.
+/// or is null; `out` is a Matrix<T> or the LeftOperand of another product. Rows of one tap that B
+/// wants in another form are converted once, before the product.
 /// Throws Error bad_argument when shapes do not fit.
-template <class T, class Arch, class W, class RowSource>
+template <class T, class Arch, class W, class RowSource, class Out>
 void matmul(const Context& context, const RowSource& rows,
             const kernels::PanelMatrix<T, Arch, W>& b, const T* bias,
-            const OutputOptions<T>& options, Matrix<T> out) {
-  using Left = typename simd::DotProduct<T, W, Arch>::Left;
-  require_equal(out.columns, b.layout.columns, "matmul: columns of out");
-  if (options.residual.data) {
-    require_equal(options.residual.rows, out.rows, "matmul: rows of residual");
-    require_equal(options.residual.columns, out.columns, "matmul: columns of residual");
-  }
-  if (out.rows == 0 || out.columns == 0) return;
-
-  if constexpr (!std::is_same_v<Left, T> || std::is_same_v<T, double>) {
-    if (!std::is_same_v<Left, T> || b.rounding != Precision::f32) {
-      return detail::convert_and_multiply(context, rows, b, bias, options, out);
+            const OutputOptions<T>& options, const Out& out) {
+  if constexpr (detail::reads_narrow<T, Arch, W>) {
+    if (b.precision() != Precision::f32) {
+      assert(b.layout.taps == 1);
+      const Workspace::Frame frame(context.workspace);
+      const LeftOperand<T, Arch> narrow(context, b.precision(), b.input,
+                                        {nullptr, 1, 1, shape_of(out).rows, b.layout.depth},
+                                        LeftOperand<T, Arch>::row_form());
+      narrow.fill(context, rows);
+      return detail::multiply_narrow<T, Arch>(context, narrow, b, bias, options, out);
     }
   }
-  if constexpr (std::is_same_v<Left, T>) {
-    detail::multiply_rows<T, Arch>(context, rows, b, bias, options, out);
+  if constexpr (std::is_same_v<typename simd::DotProduct<T, W, Arch>::Left, T>) {
+    detail::multiply<T, Arch>(context, rows, b, bias, options, out);
   }
 }
 
-/// The same with weights packed at load, in whatever precision they have, and their bias.
-template <class T, class Arch, class RowSource>
+/// The same with weights packed at load, in whatever precision they have, and their bias. `rows`
+/// may be their LeftOperand.
+template <class T, class Arch, class RowSource, class Out>
 void matmul(const Context& context, const RowSource& rows, const PackedWeights<T, Arch>& weights,
-            const OutputOptions<T>& options, Matrix<T> out) {
-  weights.visit([&](const auto& panels) {
-    matmul<T, Arch>(context, rows, panels, weights.bias(), options, out);
+            const OutputOptions<T>& options, const Out& out) {
+  if constexpr (std::is_same_v<RowSource, LeftOperand<T, Arch>>) {
+    if (!rows.is_narrow()) {
+      const Matrix<const T> plain = rows.map().pixels();
+      return matmul<T, Arch>(context, kernels::StridedRows<T>{plain.data, plain.stride}, weights,
+                             options, out);
+    }
+  }
+  weights.visit([&]<class W>(const kernels::PanelMatrix<T, Arch, W>& panels) {
+    if constexpr (!std::is_same_v<RowSource, LeftOperand<T, Arch>>) {
+      matmul<T, Arch>(context, rows, panels, weights.bias(), options, out);
+    } else if constexpr (detail::reads_narrow<T, Arch, W>) {
+      detail::multiply_narrow<T, Arch>(context, rows, panels, weights.bias(), options, out);
+    }
   });
 }
 

@@ -72,6 +72,8 @@ class PackedWeights {
 
   [[nodiscard]] const Layout& layout() const noexcept { return layout_; }
   [[nodiscard]] Precision precision() const noexcept { return precision_; }
+  /// Of the left operand, where it is int8.
+  [[nodiscard]] const Quantization& quantization() const noexcept { return input_; }
   [[nodiscard]] bool empty() const noexcept { return layout_.size() == 0; }
   /// `padded_columns` elements, or null.
   [[nodiscard]] const T* bias() const noexcept { return bias_.data(); }
@@ -233,7 +235,6 @@ class PackedWeights {
 
   /// What is to be taken off the sums of each chunk, as left operands hold too much.
   void correct() {
-    constexpr std::size_t lanes = kernels::MatmulTile<T, Arch>::lanes;
     constexpr std::size_t group = simd::DotProduct<T, std::int8_t, Arch>::group;
     AlignedBuffer<std::int32_t> correction = zeros<std::int32_t>(correction_.size());
     std::int32_t* out = correction.data();
@@ -241,8 +242,8 @@ class PackedWeights {
         layout_.taps, layout_.depth, [&](const kernels::DepthChunk& chunk) {
           const std::size_t first = chunk.first_tap * layout_.depth + chunk.first_depth;
           for (std::size_t p = 0; p < layout_.panels(); ++p) {
-            const std::size_t column = layout_.first_vector(p) * lanes;
-            const std::size_t width = layout_.first_vector(p + 1) * lanes - column;
+            const std::size_t column = layout_.first_column(p);
+            const std::size_t width = layout_.first_column(p + 1) - column;
             const std::int8_t* w = int8_panels_.data() + column * layout_.rows() + first * width;
             for (std::size_t i = 0; i < chunk.taps * chunk.depth * width; ++i) {
               out[column + i / group % width] -= held() * w[i];

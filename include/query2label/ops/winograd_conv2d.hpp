@@ -315,7 +315,8 @@ class WinogradRun {
     kernels::matmul_block<T, Arch>(
         kernels::StridedRows<Left>{scratch.inputs + p * scratch.input_position, input_row()}, 0,
         scratch.last - scratch.first, layer_.template panels<W>(p), first_panel, last_panel, {},
-        scratch.products + p * scratch.product_position, product_row());
+        scratch.products + p * scratch.product_position + layer_.layout().first_column(first_panel),
+        product_row());
   }
 
   void transform_products(std::size_t first, std::size_t last,

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: MIT
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <query2label/core/layer_observer.hpp>
+#include <query2label/ops/conv2d.hpp>
+#include <query2label/ops/feed_forward.hpp>
+#include <query2label/ops/layer_norm.hpp>
+#include <query2label/ops/left_operand.hpp>
+#include <query2label/ops/linear.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "support/comparator.hpp"
+#include "support/poisoned_buffer.hpp"
+#include "support/recipe.hpp"
+#include "support/run_op.hpp"
+
+// Layers that write the left operand of the next have the bits of layers with a matrix or a map
+// between them.
+
+using namespace q2l::test;
+using q2l::Activation;
+using q2l::Context;
+using q2l::Matrix;
+using q2l::Precision;
+using q2l::ProductSettings;
+using q2l::ops::Conv2d;
+using q2l::ops::Conv2dShape;
+using q2l::ops::LeftOperand;
+using q2l::ops::Linear;
+using q2l::simd::DefaultArch;
+
+namespace {
+
+constexpr Precision precisions[] = {Precision::f32, Precision::bf16, Precision::int8};
+
+ProductSettings settings(Precision precision) { return {"layer", precision, {1.0f / 32, 100}}; }
+
+Linear<float, DefaultArch> make_linear(std::size_t in, std::size_t out, Precision precision) {
+  const float magnitude = 1.0f / std::sqrt(static_cast<float>(in));
+  return {in,
+          out,
+          fill("weight", in * out, 0.0, magnitude, in),
+          fill("bias", out, 0.0, 1.0, out),
+          {},
+          settings(precision)};
+}
+
+Conv2d<float, DefaultArch> make_conv2d(const Conv2dShape& shape, Precision precision) {
+  const std::size_t filter = shape.in_channels * shape.kernel * shape.kernel;
+  const float magnitude = 1.0f / std::sqrt(static_cast<float>(filter));
+  return {shape,
+          fill("kernel", shape.out_channels * filter, 0.0, magnitude, filter),
+          fill("bias", shape.out_channels, 0.0, 1.0, shape.out_channels),
+          {},
+          {},
+          settings(precision)};
+}
+
+/// Counts what it is shown.
+class CountingObserver final : public q2l::LayerObserver {
+ public:
+  void observe(std::string_view, Matrix<const float> in, Matrix<const float> out) override {
+    REQUIRE(in.data != nullptr);
+    REQUIRE(out.data != nullptr);
+    ++count;
+  }
+  std::size_t count = 0;
+};
+
+}  // namespace
+
+TEST_CASE("A linear layer writes the left operand of the next", "[ops]") {
+  struct Sizes {
+    std::size_t rows, in, hidden, out;
+  };
+  for (const Sizes& size : {Sizes{1, 4, 4, 1},
+                            {7, 20, 36, 9},
+                            {130, 64, 300, 40},
+                            {37, 8, 600, 17},
+                            {600, 12, 72, 8}}) {
+    const std::vector<float> values = fill("in", size.rows * size.in, 0.0, 2.0, size.rows);
+    const PoisonedMatrix<float> x(size.rows, size.in, values);
+    for (const Precision first : precisions) {
+      for (const Precision second : precisions) {
+        for (const Activation& activation : {Activation::relu(), Activation::gelu()}) {
+          CAPTURE(size.rows, size.in, size.hidden, to_string(first), to_string(second));
+          const auto linear1 = make_linear(size.in, size.hidden, first);
+          const auto linear2 = make_linear(size.hidden, size.out, second);
+          PoisonedMatrix<float> hidden(size.rows, size.hidden), expected(size.rows, size.out);
+          run_planned([&](const Context& context) {
+            q2l::ops::linear<float, DefaultArch>(context, linear1, x.view(), hidden.view(),
+                                                 {.activation = activation});
+            q2l::ops::linear<float, DefaultArch>(context, linear2, hidden.view(), expected.view());
+          });
+          for (const std::size_t workers : {1u, 2u, 8u}) {
+            PoisonedMatrix<float> out(size.rows, size.out);
+            run_planned(workers, [&](const Context& context) {
+              const LeftOperand<float, DefaultArch> operand(context, linear2.weights, size.rows);
+              q2l::ops::linear<float, DefaultArch>(context, linear1, x.view(), operand,
+                                                   {.activation = activation});
+              q2l::ops::linear<float, DefaultArch>(context, linear2, operand, out.view());
+            });
+            CHECK(same_bits(out.values(), expected.values()));
+            CHECK(out.is_intact());
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("A convolution writes the left operand of the next", "[ops]") {
+  struct Pair {
+    Conv2dShape first, second;
+  };
+  for (const Pair& shape : {Pair{{8, 20, 1, 1, 0}, {20, 12, 3, 1, 1}},
+                            {{8, 20, 1, 1, 0}, {20, 33, 3, 2, 1}},
+                            {{20, 36, 3, 2, 1}, {36, 16, 1, 1, 0}},
+                            {{16, 264, 3, 1, 1}, {264, 8, 1, 1, 0}},
+                            {{16, 20, 3, 1, 1}, {20, 8, 1, 2, 0}},
+                            {{8, 4, 1, 1, 0}, {4, 8, 3, 2, 1}}}) {
+    const std::size_t batch = 2, height = 9, width = 19;
+    const std::vector<float> values =
+        fill("in", batch * height * width * shape.first.in_channels, 0.0, 2.0, 1);
+    const PoisonedMatrix<float> x(batch * height * width, shape.first.in_channels, values);
+    const std::size_t mid_height = shape.first.output(height);
+    const std::size_t mid_width = shape.first.output(width);
+    const std::size_t out_height = shape.second.output(mid_height);
+    const std::size_t out_width = shape.second.output(mid_width);
+    const std::size_t pixels = batch * out_height * out_width;
+    const std::size_t channels = shape.second.out_channels;
+    for (const Precision first : precisions) {
+      for (const Precision second : precisions) {
+        CAPTURE(shape.first.kernel, shape.second.kernel, shape.second.stride, to_string(first),
+                to_string(second));
+        const auto conv1 = make_conv2d(shape.first, first);
+        const auto conv2 = make_conv2d(shape.second, second);
+        PoisonedMatrix<float> mid(batch * mid_height * mid_width, shape.first.out_channels);
+        PoisonedMatrix<float> expected(pixels, channels);
+        run_planned([&](const Context& context) {
+          const auto map = mid.map(batch, mid_height, mid_width);
+          q2l::ops::conv2d<float, DefaultArch>(context, conv1, x.map(batch, height, width), map,
+                                               {.activation = Activation::relu()});
+          q2l::ops::conv2d<float, DefaultArch>(context, conv2, map,
+                                               expected.map(batch, out_height, out_width));
+        });
+        for (const std::size_t workers : {1u, 3u}) {
+          PoisonedMatrix<float> out(pixels, channels);
+          run_planned(workers, [&](const Context& context) {
+            const auto operand = q2l::ops::conv2d_input<float, DefaultArch>(
+                context, conv2, {nullptr, batch, mid_height, mid_width, shape.first.out_channels});
+            q2l::ops::conv2d<float, DefaultArch>(context, conv1, x.map(batch, height, width),
+                                                 operand, {.activation = Activation::relu()});
+            q2l::ops::conv2d<float, DefaultArch>(context, conv2, operand,
+                                                 out.map(batch, out_height, out_width));
+          });
+          CHECK(same_bits(out.values(), expected.values()));
+          CHECK(out.is_intact());
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("A norm writes the left operand of a feed-forward network", "[ops]") {
+  const std::size_t rows = 67, width = 36;
+  const q2l::ops::LayerNorm<float> norm(fill("weight", width, 1.0, 0.5, 1),
+                                        fill("bias", width, 0.0, 0.5, 2));
+  const std::vector<float> values = fill("x", rows * width, 0.0, 3.0, 3);
+  for (const Precision precision : precisions) {
+    const q2l::ops::FeedForward<float, DefaultArch> layer{
+        make_linear(width, 80, precision), make_linear(80, width, precision), Activation::gelu()};
+    PoisonedMatrix<float> normed(rows, width), expected(rows, width, values);
+    run_planned([&](const Context& context) {
+      q2l::ops::layer_norm<float, DefaultArch>(context, norm, expected.view(), normed.view());
+    });
+    run_planned([&](const Context& context) {
+      q2l::ops::feed_forward<float, DefaultArch>(context, layer, normed.view(), expected.view(),
+                                                 {.residual = expected.view()});
+    });
+    for (const std::size_t workers : {1u, 2u, 8u}) {
+      PoisonedMatrix<float> x(rows, width, values);
+      run_planned(workers, [&](const Context& context) {
+        q2l::ops::norm_feed_forward<float, DefaultArch>(context, norm, layer, x.view());
+      });
+      CAPTURE(to_string(precision), workers);
+      CHECK(same_bits(x.values(), expected.values()));
+      CHECK(x.is_intact());
+    }
+  }
+}
+
+TEST_CASE("An observer sees values between layers, not what they become", "[ops]") {
+  const auto linear1 = make_linear(12, 20, Precision::int8);
+  const auto linear2 = make_linear(20, 8, Precision::int8);
+  const PoisonedMatrix<float> x(5, 12, fill("in", 5 * 12, 0.0, 2.0, 1));
+  PoisonedMatrix<float> observed(5, 8), unobserved(5, 8);
+  CountingObserver observer;
+  for (q2l::LayerObserver* const shown :
+       {static_cast<q2l::LayerObserver*>(nullptr), static_cast<q2l::LayerObserver*>(&observer)}) {
+    run_planned([&](Context context) {
+      context.observer = shown;
+      const LeftOperand<float, DefaultArch> hidden(context, linear2.weights, 5);
+      CHECK(hidden.is_narrow() == (shown == nullptr));
+      q2l::ops::linear<float, DefaultArch>(context, linear1, x.view(), hidden);
+      q2l::ops::linear<float, DefaultArch>(context, linear2, hidden,
+                                           shown ? observed.view() : unobserved.view());
+    });
+  }
+  CHECK(observer.count == 2);
+  CHECK(same_bits(observed.values(), unobserved.values()));
+}

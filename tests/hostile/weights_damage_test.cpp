@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
-#include <catch2/catch.hpp>
-
 #include <algorithm>
+#include <catch2/catch.hpp>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -106,13 +105,12 @@ TEST_CASE("A flipped bit is refused or read inside the file; a ZIP never changes
   }
 }
 
-TEST_CASE("Extreme values in any field are refused or read inside the file",
-          "[hostile][weights]") {
-  for (const std::string& file : {small_safetensors(), fixture("protocol4.pth"),
-                                  fixture("protocol5_legacy.pth")}) {
+TEST_CASE("Extreme values in any field are refused or read inside the file", "[hostile][weights]") {
+  for (const std::string& file :
+       {small_safetensors(), fixture("protocol4.pth"), fixture("protocol5_legacy.pth")}) {
     const std::uint64_t size = file.size();
     const std::vector<std::uint64_t> extremes{
-        0,    1,        0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, ~std::uint64_t{0} >> 1,
+        0,    1,        0x7FFFFFFF, 0x80000000,       0xFFFFFFFF, ~std::uint64_t{0} >> 1,
         size, size - 1, size + 1,   ~std::uint64_t{0}};
     std::size_t refused = 0;
     for (std::size_t at = 0; at < file.size(); ++at)
@@ -120,8 +118,8 @@ TEST_CASE("Extreme values in any field are refused or read inside the file",
         for (const std::uint64_t value : extremes) {
           std::string damaged = file;
           const std::string field = q2l::test::little_endian(value).substr(0, width);
-          damaged.replace(at, std::min(width, file.size() - at), field,
-                          0, std::min(width, file.size() - at));
+          damaged.replace(at, std::min(width, file.size() - at), field, 0,
+                          std::min(width, file.size() - at));
           refused += read(damaged).refused ? 1u : 0u;
         }
     CHECK(refused > file.size());

@@ -218,15 +218,16 @@ TEST_CASE("Depth is cut into chunks that follow each other without gap or overla
       CAPTURE(taps, depth);
       std::size_t next = 0;  // tap * depth + k
       bool ended = false;
-      q2l::kernels::for_each_depth_chunk<float>(taps, depth, [&](const q2l::kernels::DepthChunk& chunk) {
-        CHECK(chunk.first_tap * depth + chunk.first_depth == next);
-        CHECK(chunk.is_first == (next == 0));
-        CHECK(chunk.taps * chunk.depth <= q2l::kernels::chunk_depth<float>);
-        CHECK((chunk.taps == 1 || chunk.depth == depth));
-        CHECK_FALSE(ended);
-        next += chunk.taps * chunk.depth;
-        ended = chunk.is_last;
-      });
+      q2l::kernels::for_each_depth_chunk<float>(
+          taps, depth, [&](const q2l::kernels::DepthChunk& chunk) {
+            CHECK(chunk.first_tap * depth + chunk.first_depth == next);
+            CHECK(chunk.is_first == (next == 0));
+            CHECK(chunk.taps * chunk.depth <= q2l::kernels::chunk_depth<float>);
+            CHECK((chunk.taps == 1 || chunk.depth == depth));
+            CHECK_FALSE(ended);
+            next += chunk.taps * chunk.depth;
+            ended = chunk.is_last;
+          });
       CHECK(next == taps * depth);
       CHECK(ended);
     }

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/weights/json_document.hpp>
-
 #include <catch2/catch.hpp>
-
+#include <query2label/weights/json_document.hpp>
 #include <string>
 #include <utility>
 #include <vector>
@@ -64,9 +62,9 @@ TEST_CASE("Broken JSON is reported with line and column", "[weights][json][J1][J
 }
 
 TEST_CASE("Text that is not UTF-8 is a matter of encoding", "[weights][json][S5]") {
-  for (const std::string text : {"{\"a\":\"\xff\"}", "{\"a\":\"\xc0\xaf\"}",
-                                 "{\"a\":\"\xed\xa0\x80\"}", "{\"a\":\"\\ud800\"}",
-                                 "{\"a\":\"\\udc00\"}"})
+  for (const std::string text :
+       {"{\"a\":\"\xff\"}", "{\"a\":\"\xc0\xaf\"}", "{\"a\":\"\xed\xa0\x80\"}",
+        "{\"a\":\"\\ud800\"}", "{\"a\":\"\\udc00\"}"})
     CHECK(error_parsing(text).code() == ErrorCode::bad_encoding);
   CHECK(error_parsing("{\"a\":\"\xff\"}").place().offset == 6u);
   CHECK(error_parsing("{\n\"a\":\"\xff\"}").place().subject == "line 2, column 6");

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/weights/mapped_file.hpp>
-
-#include <catch2/catch.hpp>
-
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
 #include <algorithm>
+#include <catch2/catch.hpp>
 #include <filesystem>
 #include <fstream>
+#include <query2label/weights/mapped_file.hpp>
 #include <string>
 #include <string_view>
 #include <utility>

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/weights/safetensors.hpp>
-#include <query2label/weights/safetensors_writer.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cstdint>
 #include <map>
+#include <query2label/weights/safetensors.hpp>
+#include <query2label/weights/safetensors_writer.hpp>
 #include <span>
 #include <string>
 #include <utility>
@@ -129,8 +127,8 @@ TEST_CASE("Shapes must be short lists of whole numbers whose product fits",
           "[weights][safetensors][S6][S7]") {
   for (const std::string shape :
        {"[4294967296,4294967296]", "[-1]", "[1.0]", "[1e2]", "[9223372036854775808,4]",
-        "[18446744073709551616]", "\"2\"", "null", "[[2]]", "[null]", "2",
-        "[1,1,1,1,1,1,1,1,1]", "[2305843009213693952]"}) {
+        "[18446744073709551616]", "\"2\"", "null", "[[2]]", "[null]", "2", "[1,1,1,1,1,1,1,1,1]",
+        "[2305843009213693952]"}) {
     CAPTURE(shape);
     const q2l::Error error = error_of_tensor("F64", shape, "[0,0]");
     CHECK(error.code() == ErrorCode::bad_shape);
@@ -154,9 +152,9 @@ TEST_CASE("Data ranges must be pairs that fit shape and file", "[weights][safete
 
 TEST_CASE("Tensors must tile the data", "[weights][safetensors][S9]") {
   const auto two = [](const std::string& first, const std::string& second) {
-    return error_parsing(file_of("{\"a\":" + entry("U8", "[4]", first) +
-                                     ",\"b\":" + entry("U8", "[4]", second) + "}",
-                                 "01234567"));
+    return error_parsing(file_of(
+        "{\"a\":" + entry("U8", "[4]", first) + ",\"b\":" + entry("U8", "[4]", second) + "}",
+        "01234567"));
   };
   CHECK(two("[0,4]", "[0,4]").code() == ErrorCode::overlap);
   CHECK(two("[0,4]", "[3,7]").code() == ErrorCode::overlap);
@@ -177,8 +175,8 @@ TEST_CASE("Many tensors over the same bytes are refused fast", "[weights][safete
 TEST_CASE("Names that appear twice are refused", "[weights][safetensors][S11]") {
   const std::string second = entry("U8", "[2]", "[2,4]");
   for (const std::string name : {"a", "\\u0061"}) {
-    const q2l::Error error = error_parsing(
-        file_of("{\"a\":" + two_bytes + ",\"" + name + "\":" + second + "}", "abcd"));
+    const q2l::Error error =
+        error_parsing(file_of("{\"a\":" + two_bytes + ",\"" + name + "\":" + second + "}", "abcd"));
     CHECK(error.code() == ErrorCode::duplicate_name);
     CHECK(error.place().subject == "a");
   }

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/weights/torch_checkpoint.hpp>
-
-#include <catch2/catch.hpp>
-
 #include <algorithm>
+#include <catch2/catch.hpp>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <query2label/weights/torch_checkpoint.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -153,8 +151,7 @@ TEST_CASE("A training checkpoint gives its state dict and nothing else", "[weigh
     CHECK(checkpoint.others.empty());
     CHECK(checkpoint.tensors.size() == 7);
     CHECK(find(checkpoint, "module.0.weight").read<double>() == numbers(6));
-    CHECK(find(checkpoint, "module.1.num_batches_tracked").read<float>() ==
-          std::vector<float>{1});
+    CHECK(find(checkpoint, "module.1.num_batches_tracked").read<float>() == std::vector<float>{1});
     CHECK(checkpoint.foreign_globals.contains("argparse.Namespace"));
     CHECK(checkpoint.foreign_globals.contains("numpy.core.multiarray.scalar"));
     CHECK_FALSE(checkpoint.foreign_globals.contains("torch.FloatStorage"));
@@ -170,9 +167,8 @@ TEST_CASE("The optimizer's storages are never looked at", "[weights][torch]") {
     for (const q2l::ZipEntry& entry : archive.entries()) {
       if (entry.name.find("/data/") == std::string_view::npos) continue;
       const bool used = std::any_of(
-          checkpoint.tensors.begin(), checkpoint.tensors.end(), [&](const TensorEntry& tensor) {
-            return tensor.storage.data() == entry.data.data();
-          });
+          checkpoint.tensors.begin(), checkpoint.tensors.end(),
+          [&](const TensorEntry& tensor) { return tensor.storage.data() == entry.data.data(); });
       records.emplace_back(&entry, used);
     }
   }
@@ -247,9 +243,9 @@ TEST_CASE("Tensors of other kinds are named in the error", "[weights][torch][P19
   }
   const std::string rebuild_v3 = call(global("torch._utils", "_rebuild_tensor_v3"), {"N"});
   const std::string wrapped = call(global("torch._utils", "_rebuild_parameter"), {"N", "N", "N"});
-  const std::string twice = call(global("torch._utils", "_rebuild_parameter"),
-                                 {call(global("torch._utils", "_rebuild_parameter"),
-                                       {plain, "\x88", "}"}), "\x88", "}"});
+  const std::string twice =
+      call(global("torch._utils", "_rebuild_parameter"),
+           {call(global("torch._utils", "_rebuild_parameter"), {plain, "\x88", "}"}), "\x88", "}"});
   const std::string short_call = call(global("torch._utils", "_rebuild_tensor_v2"), {"N"});
   for (const std::string& value : {rebuild_v3, wrapped, twice, short_call})
     CHECK(error_reading(one_tensor(value)).code() == ErrorCode::unsupported_tensor);
@@ -272,8 +268,9 @@ TEST_CASE("Storages that are impossible or absent are refused", "[weights][torch
         ErrorCode::bad_storage);
   CHECK(with_storage(tuple({text("storage"), float_class, text("0"), text("cpu")}) + "Q") ==
         ErrorCode::bad_storage);
-  CHECK(with_storage(tuple({text("storage"), float_class, text("0"), text("cpu"), "K\x04", "N",
-                            "N"}) + "Q") == ErrorCode::bad_storage);
+  CHECK(with_storage(
+            tuple({text("storage"), float_class, text("0"), text("cpu"), "K\x04", "N", "N"}) +
+            "Q") == ErrorCode::bad_storage);
   CHECK(with_storage(tuple({text("storage"), text("float"), text("0"), text("cpu"), "K\x04"}) +
                      "Q") == ErrorCode::bad_storage);
   CHECK(with_storage(storage("0", 4, "ComplexFloatStorage")) == ErrorCode::bad_dtype);
@@ -313,8 +310,10 @@ TEST_CASE("Shapes that leave their storage are refused", "[weights][torch][P17]"
       tensor(storage("0", 4), 0, {1, 1, 1, 1, 1, 1, 1, 1, 1}, {1, 1, 1, 1, 1, 1, 1, 1, 1}),
       call(global("torch._utils", "_rebuild_tensor_v2"),
            {storage("0", 4), "N", integers({1}), integers({1}), "\x89", "}"}),
-      call(global("torch._utils", "_rebuild_tensor_v2"),
-           {storage("0", 4), "K\x00"s, "](K\x01""e", integers({1}), "\x89", "}"}),
+      call(global("torch._utils", "_rebuild_tensor_v2"), {storage("0", 4), "K\x00"s,
+                                                          "](K\x01"
+                                                          "e",
+                                                          integers({1}), "\x89", "}"}),
   };
   for (std::size_t i = 0; i < bad.size(); ++i) {
     CAPTURE(i);
@@ -425,8 +424,9 @@ TEST_CASE("The older stream is checked at every step", "[weights][torch][P22]") 
 TEST_CASE("A view of a storage in the older stream stays inside it", "[weights][torch][P22]") {
   const auto viewed = [](std::int64_t offset, std::int64_t count) {
     const std::string reference =
-        tuple({text("storage"), global("torch", "FloatStorage"), text("0"), text("cpu"),
-               integer(4), tuple({text("view"), integer(offset), integer(count)})}) + "Q";
+        tuple({text("storage"), global("torch", "FloatStorage"), text("0"), text("cpu"), integer(4),
+               tuple({text("view"), integer(offset), integer(count)})}) +
+        "Q";
     return legacy(dict({{"w", tensor(reference, 0, {2}, {1})}}), {"0"},
                   little_endian(std::uint64_t{4}) + four_floats);
   };

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/weights/zip_archive.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cstdint>
 #include <functional>
+#include <query2label/weights/zip_archive.hpp>
 #include <string>
 #include <vector>
 
@@ -104,9 +102,8 @@ TEST_CASE("Zip64 records are followed and must agree with everything else", "[we
   };
   CHECK(broken([](ZipEnd& end) { end.offset = 0xFFFFFFFF; }) == ErrorCode::bad_zip);
   for (const std::uint64_t located : {std::uint64_t{1} << 40, ~std::uint64_t{0}, std::uint64_t{0}})
-    CHECK(broken([&](ZipEnd& end) {
-            end.before = zip64_end(1, end.size, end.offset, located);
-          }) == ErrorCode::bad_zip);
+    CHECK(broken([&](ZipEnd& end) { end.before = zip64_end(1, end.size, end.offset, located); }) ==
+          ErrorCode::bad_zip);
   CHECK(broken([](ZipEnd& end) {  // to itself
           const std::uint64_t locator = std::uint64_t{end.offset} + end.size + 56;
           end.before = zip64_end(1, end.size, end.offset, locator);

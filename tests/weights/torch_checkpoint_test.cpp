@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <query2label/weights/torch_checkpoint.hpp>
 #include <string>
@@ -13,7 +12,7 @@
 #include "query2label/weights/mapped_file.hpp"
 #include "support/error_of.hpp"
 #include "support/pickle_builder.hpp"
-#include "support/temporary_folder.hpp"
+#include "support/weight_fixtures.hpp"
 #include "support/zip_builder.hpp"
 
 namespace {
@@ -25,15 +24,12 @@ using q2l::test::build_zip;
 using q2l::test::bytes;
 using q2l::test::error_of;
 using q2l::test::little_endian;
+using q2l::test::weight_fixture;
 using q2l::test::ZipFields;
 using q2l::test::ZipMember;
 using namespace q2l::test::pickled;
 using namespace std::string_literals;
 using Shape = std::vector<std::uint64_t>;
-
-std::string fixture(std::string_view name) {
-  return q2l::test::content_of(std::filesystem::path(Q2L_TESTS_DIR) / "weights" / "data" / name);
-}
 
 TorchCheckpoint read(const std::string& file, const q2l::TorchOptions& options = {}) {
   return file.starts_with("PK") ? q2l::read_torch_zip(bytes(file), {}, options)
@@ -91,7 +87,7 @@ const std::string plain = tensor(storage("0", 4), 0, {2, 2}, {2, 1});
 
 TEST_CASE("Every element type of PyTorch is read exactly", "[weights][torch][P20]") {
   for (const std::string name : {"dtypes.pth", "dtypes_legacy.pth"}) {
-    const std::string file = fixture(name);
+    const std::string file = weight_fixture(name);
     const TorchCheckpoint checkpoint = read(file);
     REQUIRE(checkpoint.tensors.size() == 10);
     for (const std::string dtype : {"half", "bfloat16", "float", "double"})
@@ -106,14 +102,14 @@ TEST_CASE("Every element type of PyTorch is read exactly", "[weights][torch][P20
     CHECK(find(checkpoint, "bool").read<double>() == positive);
     CHECK(find(checkpoint, "float").shape == Shape{2, 5});
   }
-  CHECK(error_reading(fixture("complex.pth")).code() == ErrorCode::bad_dtype);
+  CHECK(error_reading(weight_fixture("complex.pth")).code() == ErrorCode::bad_dtype);
 }
 
 TEST_CASE("Transposed, sliced, repeated and shared tensors equal PyTorch's",
           "[weights][torch][P18]") {
   for (const std::string name : {"layouts.pth", "layouts_legacy.pth"}) {
     CAPTURE(name);
-    const std::string file = fixture(name);
+    const std::string file = weight_fixture(name);
     const TorchCheckpoint checkpoint = read(file);
     const std::vector<double> base = numbers(24);
     const auto values = [&](std::string_view tensor, const Shape& shape) {
@@ -145,7 +141,7 @@ TEST_CASE("Transposed, sliced, repeated and shared tensors equal PyTorch's",
 
 TEST_CASE("A training checkpoint gives its state dict and nothing else", "[weights][torch][P7]") {
   for (const std::string name : {"training.pth", "training_legacy.pth"}) {
-    const std::string file = fixture(name);
+    const std::string file = weight_fixture(name);
     const TorchCheckpoint checkpoint = read(file);
     CHECK(checkpoint.state_dict == "state_dict");
     CHECK(checkpoint.others.empty());
@@ -159,7 +155,7 @@ TEST_CASE("A training checkpoint gives its state dict and nothing else", "[weigh
 }
 
 TEST_CASE("The optimizer's storages are never looked at", "[weights][torch]") {
-  std::string file = fixture("training.pth");
+  std::string file = weight_fixture("training.pth");
   const q2l::ZipArchive archive(bytes(file));
   std::vector<std::pair<const q2l::ZipEntry*, bool>> records;
   {
@@ -188,14 +184,14 @@ TEST_CASE("The optimizer's storages are never looked at", "[weights][torch]") {
 
 TEST_CASE("Newer pickle protocols are read", "[weights][torch][P1]") {
   for (const std::string name : {"protocol4.pth", "protocol5_legacy.pth"}) {
-    const std::string file = fixture(name);
+    const std::string file = weight_fixture(name);
     CHECK(find(read(file), "a.weight").read<double>() == numbers(6));
   }
 }
 
 TEST_CASE("Of two state dicts the preferred one is read and the other named",
           "[weights][torch][P21]") {
-  const std::string file = fixture("with_average.pth");
+  const std::string file = weight_fixture("with_average.pth");
   const TorchCheckpoint checkpoint = read(file);
   CHECK(checkpoint.state_dict == "model");
   CHECK(checkpoint.others == std::vector<std::string>{"model_ema"});
@@ -203,7 +199,7 @@ TEST_CASE("Of two state dicts the preferred one is read and the other named",
   const TorchCheckpoint chosen = read(file, {.state_dict = "model_ema"});
   CHECK(find(chosen, "a.bias").read<double>() == numbers(2, 16));
 
-  const std::string ambiguous = fixture("ambiguous.pth");
+  const std::string ambiguous = weight_fixture("ambiguous.pth");
   const q2l::Error error = error_reading(ambiguous);
   CHECK(error.code() == ErrorCode::ambiguous);
   CHECK(error.place().actual == "model, net");
@@ -224,7 +220,7 @@ TEST_CASE("State dicts are found under every usual key, also one inside another"
                                   dict({{"weights", dict({{"w", plain}})}})})
     CHECK(error_reading(build_zip(members(body, {four_floats}))).code() ==
           ErrorCode::missing_entry);
-  CHECK(error_reading(fixture("whole_module.pth")).code() == ErrorCode::missing_entry);
+  CHECK(error_reading(weight_fixture("whole_module.pth")).code() == ErrorCode::missing_entry);
 }
 
 TEST_CASE("A dictionary inside itself is a cycle", "[weights][torch][P12]") {
@@ -237,7 +233,7 @@ TEST_CASE("Tensors of other kinds are named in the error", "[weights][torch][P19
   const std::vector<std::pair<std::string, std::string>> cases{
       {"sparse.pth", "sparse"}, {"quantized.pth", "q"}, {"numpy.pth", "array"}};
   for (const auto& [name, tensor] : cases) {
-    const q2l::Error error = error_reading(fixture(name));
+    const q2l::Error error = error_reading(weight_fixture(name));
     CHECK(error.code() == ErrorCode::unsupported_tensor);
     CHECK(error.place().subject == tensor);
   }
@@ -381,7 +377,7 @@ TEST_CASE("Byte order and version are checked", "[weights][torch][Z15]") {
 }
 
 TEST_CASE("A TorchScript program is called one", "[weights][torch][Z16]") {
-  CHECK(error_reading(fixture("torchscript.pt")).code() == ErrorCode::unsupported);
+  CHECK(error_reading(weight_fixture("torchscript.pt")).code() == ErrorCode::unsupported);
 }
 
 TEST_CASE("Damage of the pickle or its end is noticed", "[weights][torch][Z8]") {

@@ -12,6 +12,7 @@
 
 #include "support/error_of.hpp"
 #include "support/temporary_folder.hpp"
+#include "support/weight_fixtures.hpp"
 
 namespace {
 
@@ -21,11 +22,8 @@ using q2l::WeightFormat;
 using q2l::WeightMap;
 using q2l::test::error_of;
 using q2l::test::TemporaryFolder;
+using q2l::test::weight_fixture;
 using namespace std::string_literals;
-
-std::filesystem::path fixture(const std::string& name) {
-  return std::filesystem::path(Q2L_TESTS_DIR) / "weights" / "data" / name;
-}
 
 q2l::Error error_loading(const std::filesystem::path& path) {
   return error_of([&] { (void)WeightMap::load(path); });
@@ -47,7 +45,7 @@ TEST_CASE("Formats are told by content and prefixes taken off", "[weights][map]"
            {"training.pth", WeightFormat::torch_zip},
            {"training_legacy.pth", WeightFormat::torch_legacy}}) {
     // Under a name that lies.
-    const auto path = folder.write("model.safetensors", q2l::test::content_of(fixture(name)));
+    const auto path = folder.write("model.safetensors", weight_fixture(name));
     for (const q2l::FileAccess access : {q2l::FileAccess::map, q2l::FileAccess::read}) {
       WeightMap map = WeightMap::load(path, {}, {access, {}});
       CHECK(map.format() == format);
@@ -192,7 +190,7 @@ TEST_CASE("A non-finite weight names file, tensor and place", "[weights][map][N1
 
 TEST_CASE("A file that changes while a model is built from it is noticed", "[weights][map][S18]") {
   const TemporaryFolder folder;
-  const auto path = folder.write("m.pth", q2l::test::content_of(fixture("protocol5_legacy.pth")));
+  const auto path = folder.write("m.pth", weight_fixture("protocol5_legacy.pth"));
   WeightMap map = WeightMap::load(path);
   for (const std::string& name : map.names()) map.ignore(name);
   CHECK_NOTHROW(map.finish());

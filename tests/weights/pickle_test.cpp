@@ -23,11 +23,11 @@ using q2l::test::little_endian;
 using namespace q2l::test::pickled;
 using namespace std::string_literals;
 
-q2l::Error error_parsing(const std::string& pickle, const q2l::Limits& limits = {}) {
+q2l::Error pickle_error(const std::string& pickle, const q2l::Limits& limits = {}) {
   return error_of([&] { (void)q2l::parse_pickle(bytes(pickle), 0, limits); });
 }
 
-ErrorCode code_of(const std::string& body) { return error_parsing(program(body)).code(); }
+ErrorCode code_of(const std::string& body) { return pickle_error(program(body)).code(); }
 
 PickleKind kind_of(const std::string& body) {
   const std::string pickle = program(body);
@@ -74,14 +74,14 @@ TEST_CASE("Protocols 2 to 5 are read and all others refused", "[weights][pickle]
     if (protocol >= 2 && protocol <= 5) {
       CHECK(q2l::parse_pickle(bytes(pickle)).size == 4);
     } else {
-      CHECK(error_parsing(pickle).code() == ErrorCode::unsupported);
+      CHECK(pickle_error(pickle).code() == ErrorCode::unsupported);
     }
   }
-  CHECK(error_parsing("").code() == ErrorCode::truncated);
-  CHECK(error_parsing("\x80").code() == ErrorCode::truncated);
-  CHECK(error_parsing("\x80\x02").code() == ErrorCode::truncated);
-  CHECK(error_parsing("\x80\x02N").code() == ErrorCode::truncated);
-  CHECK(error_parsing("N.").code() == ErrorCode::unsupported);
+  CHECK(pickle_error("").code() == ErrorCode::truncated);
+  CHECK(pickle_error("\x80").code() == ErrorCode::truncated);
+  CHECK(pickle_error("\x80\x02").code() == ErrorCode::truncated);
+  CHECK(pickle_error("\x80\x02N").code() == ErrorCode::truncated);
+  CHECK(pickle_error("N.").code() == ErrorCode::unsupported);
   CHECK(q2l::parse_pickle(bytes("\x80\x02N.rest")).size == 4);
 }
 
@@ -93,7 +93,7 @@ TEST_CASE("Every byte as an opcode is either known or refused", "[weights][pickl
   for (int opcode = 0; opcode < 256; ++opcode) {
     CAPTURE(opcode);
     const bool known_high = opcode >= 0x80 && opcode <= 0x96 && (opcode < 0x82 || opcode > 0x84);
-    const q2l::Error error = error_parsing("\x80\x02"s + static_cast<char>(opcode));
+    const q2l::Error error = pickle_error("\x80\x02"s + static_cast<char>(opcode));
     const bool refused = error.code() == ErrorCode::bad_opcode && error.place().offset == 2u;
     CHECK(refused == !(known.contains(opcode) || known_high));
   }
@@ -114,7 +114,7 @@ TEST_CASE("Opcodes that lack their operands underflow", "[weights][pickle][P3]")
     CAPTURE(body);
     CHECK(code_of(body) == ErrorCode::bad_opcode);
   }
-  const q2l::Error error = error_parsing(program("NNR"));
+  const q2l::Error error = pickle_error(program("NNR"));
   CHECK(error.place().offset == 4u);
 }
 
@@ -174,12 +174,12 @@ TEST_CASE("Dangerous names are refused where they stand and nothing is called",
         "N" + global("argparse", "Namespace") + ")\x81}" + text("x") + stack_global + "sb",
     };
     for (const std::string& body : spellings) {
-      const q2l::Error error = error_parsing(program(body));
+      const q2l::Error error = pickle_error(program(body));
       CHECK(error.code() == ErrorCode::forbidden_global);
       CHECK(error.place().subject == module + "." + name);
     }
   }
-  CHECK(error_parsing(program("N" + global("os", "system"))).place().offset == 3u);
+  CHECK(pickle_error(program("N" + global("os", "system"))).place().offset == 3u);
 }
 
 TEST_CASE("The extension registry and old-style objects are refused", "[weights][pickle][P5]") {
@@ -244,7 +244,7 @@ TEST_CASE("Frames must hold whole opcodes and end where they say", "[weights][pi
   for (const std::string& pickle :
        {framed(3, "N."), framed(~std::uint64_t{0}, "N."), framed(1, "K\x01."), framed(3, "N.N"),
         framed(13, "\x95" + little_endian(std::uint64_t{2}) + "N.xx")})
-    CHECK(error_parsing(pickle).code() == ErrorCode::bad_opcode);
+    CHECK(pickle_error(pickle).code() == ErrorCode::bad_opcode);
 }
 
 TEST_CASE("Memo indices must be dense and known", "[weights][pickle][P10]") {
@@ -297,6 +297,6 @@ TEST_CASE("Text opcodes and long names are refused", "[weights][pickle][P14]") {
 }
 
 TEST_CASE("Size and number of opcodes are bounded", "[weights][pickle]") {
-  CHECK(error_parsing(program("N0N"), {.pickle_bytes = 5}).code() == ErrorCode::limit_exceeded);
-  CHECK(error_parsing(program("N0N"), {.pickle_opcodes = 3}).code() == ErrorCode::limit_exceeded);
+  CHECK(pickle_error(program("N0N"), {.pickle_bytes = 5}).code() == ErrorCode::limit_exceeded);
+  CHECK(pickle_error(program("N0N"), {.pickle_opcodes = 3}).code() == ErrorCode::limit_exceeded);
 }

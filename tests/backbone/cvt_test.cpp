@@ -23,10 +23,10 @@ using Cvt = q2l::Cvt<float, q2l::simd::DefaultArch>;
 
 namespace {
 
-constexpr CvtShape small{{4, 6, 20}, {1, 3, 4}, {1, 2, 3}};
-constexpr std::size_t small_channels = 20;
+constexpr CvtShape small_cvt{{4, 6, 20}, {1, 3, 4}, {1, 2, 3}};
+constexpr std::size_t small_cvt_channels = 20;
 
-WeightMap recipe_weights(const CvtShape& shape) {
+WeightMap cvt_weights(const CvtShape& shape) {
   WeightMap weights;
   RecipeWeights writer(weights);
   std::size_t in = 3;
@@ -55,9 +55,9 @@ WeightMap recipe_weights(const CvtShape& shape) {
   return weights;
 }
 
-Cvt small_net() {
-  WeightMap weights = recipe_weights(small);
-  Cvt net = Cvt::load(weights, small);
+Cvt small_cvt_net() {
+  WeightMap weights = cvt_weights(small_cvt);
+  Cvt net = Cvt::load(weights, small_cvt);
   weights.finish();
   return net;
 }
@@ -66,25 +66,25 @@ Cvt small_net() {
 
 TEST_CASE("A CvT's shape is read off its tensors but for heads that are not 64 wide",
           "[backbone]") {
-  CHECK(q2l::infer_cvt_shape(recipe_weights(CvtShape{})) == CvtShape{});
-  const CvtShape inferred = q2l::infer_cvt_shape(recipe_weights(small));
-  CHECK(inferred == CvtShape{small.embed_dims, {0, 0, 0}, small.depths});
+  CHECK(q2l::infer_cvt_shape(cvt_weights(CvtShape{})) == CvtShape{});
+  const CvtShape inferred = q2l::infer_cvt_shape(cvt_weights(small_cvt));
+  CHECK(inferred == CvtShape{small_cvt.embed_dims, {0, 0, 0}, small_cvt.depths});
   const CvtShape partly{{4, 64, 128}, {1, 4, 2}, {1, 1, 1}};
-  CHECK(q2l::infer_cvt_shape(recipe_weights(partly)).heads == std::array<std::size_t, 3>{0, 1, 2});
+  CHECK(q2l::infer_cvt_shape(cvt_weights(partly)).heads == std::array<std::size_t, 3>{0, 1, 2});
 }
 
 TEST_CASE("A CvT takes the batch counters that checkpoints carry", "[backbone]") {
-  WeightMap weights = recipe_weights(small);
+  WeightMap weights = cvt_weights(small_cvt);
   RecipeWeights(weights).add("backbone.0.stage1.blocks.1.attn.conv_proj_k.bn.num_batches_tracked",
                              {}, 1.0, 0.0);
-  Cvt::load(weights, small);
+  Cvt::load(weights, small_cvt);
   CHECK_NOTHROW(weights.finish());
 }
 
 TEST_CASE("A CvT gives the same bits on any threads and in any batch, at any resolution",
           "[backbone]") {
-  const Cvt net = small_net();
-  REQUIRE(net.channels() == small_channels);
+  const Cvt net = small_cvt_net();
+  REQUIRE(net.channels() == small_cvt_channels);
   for (const auto& [height, width] : {std::pair{96u, 96u}, {16u, 16u}, {48u, 80u}}) {
     CAPTURE(height, width);
     const std::size_t size = std::size_t{height} * width * 3;
@@ -93,33 +93,33 @@ TEST_CASE("A CvT gives the same bits on any threads and in any batch, at any res
     const auto run = [&, height = height, width = width](const Context& context, std::size_t first,
                                                          std::size_t images, Matrix<float> out) {
       net.forward(context, {pictures.data() + first * size, images, height, width, 3},
-                  {out.data, images, height / 16, width / 16, small_channels, out.stride});
+                  {out.data, images, height / 16, width / 16, small_cvt_channels, out.stride});
     };
     const std::vector<float> all = same_bits_on_any_workers<float>(
-        3 * rows, small_channels,
+        3 * rows, small_cvt_channels,
         [&](const Context& context, Matrix<float> out) { run(context, 0, 3, out); });
     check_same_bits_alone(
-        all, 3, rows, small_channels,
+        all, 3, rows, small_cvt_channels,
         [&](const Context& context, std::size_t n, Matrix<float> out) { run(context, n, 1, out); });
   }
 }
 
 TEST_CASE("A CvT whose shape makes no sense is refused", "[backbone]") {
   const auto check_refusal = [](const CvtShape& shape, const std::string& subject) {
-    WeightMap weights = recipe_weights(small);
+    WeightMap weights = cvt_weights(small_cvt);
     const Error error = error_of([&] { Cvt::load(weights, shape); });
     CHECK(error.code() == ErrorCode::bad_config);
     CHECK(error.place().subject == subject);
   };
-  check_refusal({{0, 6, 20}, small.heads, small.depths}, "CvT stage 0");
-  check_refusal({small.embed_dims, {1, 4, 4}, small.depths}, "CvT stage 1");
-  check_refusal({small.embed_dims, {1, 3, 0}, small.depths}, "CvT stage 2");
-  check_refusal({small.embed_dims, small.heads, {1, 0, 3}}, "CvT stage 1");
+  check_refusal({{0, 6, 20}, small_cvt.heads, small_cvt.depths}, "CvT stage 0");
+  check_refusal({small_cvt.embed_dims, {1, 4, 4}, small_cvt.depths}, "CvT stage 1");
+  check_refusal({small_cvt.embed_dims, {1, 3, 0}, small_cvt.depths}, "CvT stage 2");
+  check_refusal({small_cvt.embed_dims, small_cvt.heads, {1, 0, 3}}, "CvT stage 1");
 }
 
 TEST_CASE("A CvT names the tensors that do not fit its shape", "[backbone]") {
   const auto check_error = [](const CvtShape& shape, ErrorCode code, const std::string& subject) {
-    WeightMap weights = recipe_weights(small);
+    WeightMap weights = cvt_weights(small_cvt);
     const Error error = error_of([&] {
       Cvt::load(weights, shape);
       weights.finish();
@@ -127,16 +127,16 @@ TEST_CASE("A CvT names the tensors that do not fit its shape", "[backbone]") {
     CHECK(error.code() == code);
     CHECK(error.place().subject == subject);
   };
-  check_error({small.embed_dims, small.heads, {1, 3, 3}}, ErrorCode::missing_tensor,
+  check_error({small_cvt.embed_dims, small_cvt.heads, {1, 3, 3}}, ErrorCode::missing_tensor,
               "backbone.0.stage1.blocks.2.norm1.weight");
-  check_error({small.embed_dims, small.heads, {1, 2, 2}}, ErrorCode::unexpected_tensor,
+  check_error({small_cvt.embed_dims, small_cvt.heads, {1, 2, 2}}, ErrorCode::unexpected_tensor,
               "backbone.0.stage2.blocks.2.attn.conv_proj_k.bn.bias");
-  check_error({{4, 6, 24}, small.heads, small.depths}, ErrorCode::shape_mismatch,
+  check_error({{4, 6, 24}, small_cvt.heads, small_cvt.depths}, ErrorCode::shape_mismatch,
               "backbone.0.stage2.patch_embed.proj.weight");
 }
 
 TEST_CASE("A CvT refuses pictures that do not fit", "[backbone]") {
-  const Cvt net = small_net();
+  const Cvt net = small_cvt_net();
   const auto call = [&](const FeatureMap<const float>& image, const FeatureMap<float>& out) {
     return [=, &net](const Context& context) { net.forward(context, image, out); };
   };

@@ -22,10 +22,10 @@ using Swin = q2l::Swin<float, q2l::simd::DefaultArch>;
 namespace {
 
 /// Stages of one and several blocks; the last was trained on a grid smaller than a window.
-constexpr SwinShape small{4, {2, 3, 1, 2}, {1, 2, 2, 4}, {4, 4, 4, 2}};
-constexpr std::size_t small_channels = 32;
+constexpr SwinShape small_swin{4, {2, 3, 1, 2}, {1, 2, 2, 4}, {4, 4, 4, 2}};
+constexpr std::size_t small_swin_channels = 32;
 
-WeightMap recipe_weights(const SwinShape& shape) {
+WeightMap swin_weights(const SwinShape& shape) {
   WeightMap weights;
   RecipeWeights writer(weights);
   const std::string root = "backbone.0.";
@@ -54,9 +54,9 @@ WeightMap recipe_weights(const SwinShape& shape) {
   return weights;
 }
 
-Swin small_net() {
-  WeightMap weights = recipe_weights(small);
-  Swin net = Swin::load(weights, small);
+Swin small_swin_net() {
+  WeightMap weights = swin_weights(small_swin);
+  Swin net = Swin::load(weights, small_swin);
   weights.finish();
   return net;
 }
@@ -72,26 +72,26 @@ TEST_CASE("The named Swins have the paper's widths and heads of 32 channels", "[
 }
 
 TEST_CASE("A Swin's shape is read off its tensors", "[backbone]") {
-  for (const SwinShape& shape : {small, SwinShape::base(7), SwinShape::base(12),
+  for (const SwinShape& shape : {small_swin, SwinShape::base(7), SwinShape::base(12),
                                  SwinShape::large(7), SwinShape::large(12)}) {
-    CHECK(q2l::infer_swin_shape(recipe_weights(shape)) == shape);
+    CHECK(q2l::infer_swin_shape(swin_weights(shape)) == shape);
   }
 }
 
 TEST_CASE("A Swin takes the tables that checkpoints carry and it can compute", "[backbone]") {
-  WeightMap weights = recipe_weights(small);
+  WeightMap weights = swin_weights(small_swin);
   RecipeWeights writer(weights);
   const std::string block = "backbone.0.layers.0.blocks.1.";
   writer.add(block + "attn_mask", {16, 16, 16}, 0.0, 1.0);
   writer.add(block + "attn.relative_position_index", {16, 16}, 0.0, 1.0);
-  Swin::load(weights, small);
+  Swin::load(weights, small_swin);
   CHECK_NOTHROW(weights.finish());
 }
 
 TEST_CASE("A Swin gives the same bits on any threads and in any batch, at any resolution",
           "[backbone]") {
-  const Swin net = small_net();
-  REQUIRE(net.channels() == small_channels);
+  const Swin net = small_swin_net();
+  REQUIRE(net.channels() == small_swin_channels);
   // Grids of whole windows, padded ones, and ones smaller than a window; square and not.
   for (const auto& [height, width] : {std::pair{128u, 128u}, {32u, 32u}, {96u, 160u}}) {
     CAPTURE(height, width);
@@ -101,35 +101,35 @@ TEST_CASE("A Swin gives the same bits on any threads and in any batch, at any re
     const auto run = [&, height = height, width = width](const Context& context, std::size_t first,
                                                          std::size_t images, Matrix<float> out) {
       net.forward(context, {pictures.data() + first * size, images, height, width, 3},
-                  {out.data, images, height / 32, width / 32, small_channels, out.stride});
+                  {out.data, images, height / 32, width / 32, small_swin_channels, out.stride});
     };
     const std::vector<float> all = same_bits_on_any_workers<float>(
-        2 * rows, small_channels,
+        2 * rows, small_swin_channels,
         [&](const Context& context, Matrix<float> out) { run(context, 0, 2, out); });
     check_same_bits_alone(
-        all, 2, rows, small_channels,
+        all, 2, rows, small_swin_channels,
         [&](const Context& context, std::size_t n, Matrix<float> out) { run(context, n, 1, out); });
   }
 }
 
 TEST_CASE("A Swin whose shape makes no sense is refused", "[backbone]") {
   const auto check_refusal = [](const SwinShape& shape, const std::string& subject) {
-    WeightMap weights = recipe_weights(small);
+    WeightMap weights = swin_weights(small_swin);
     const Error error = error_of([&] { Swin::load(weights, shape); });
     CHECK(error.code() == ErrorCode::bad_config);
     CHECK(error.place().subject == subject);
   };
-  check_refusal({0, small.depths, small.heads, small.windows}, "Swin stage 0");
-  check_refusal({4, {2, 0, 1, 2}, small.heads, small.windows}, "Swin stage 1");
-  check_refusal({4, small.depths, {1, 2, 3, 4}, small.windows}, "Swin stage 2");
-  check_refusal({4, small.depths, {1, 2, 2, 0}, small.windows}, "Swin stage 3");
-  check_refusal({4, small.depths, small.heads, {4, 4, 0, 2}}, "Swin stage 2");
-  check_refusal({4, small.depths, small.heads, {4, 4, 4, 33}}, "Swin stage 3");
+  check_refusal({0, small_swin.depths, small_swin.heads, small_swin.windows}, "Swin stage 0");
+  check_refusal({4, {2, 0, 1, 2}, small_swin.heads, small_swin.windows}, "Swin stage 1");
+  check_refusal({4, small_swin.depths, {1, 2, 3, 4}, small_swin.windows}, "Swin stage 2");
+  check_refusal({4, small_swin.depths, {1, 2, 2, 0}, small_swin.windows}, "Swin stage 3");
+  check_refusal({4, small_swin.depths, small_swin.heads, {4, 4, 0, 2}}, "Swin stage 2");
+  check_refusal({4, small_swin.depths, small_swin.heads, {4, 4, 4, 33}}, "Swin stage 3");
 }
 
 TEST_CASE("A Swin names the tensors that do not fit its shape", "[backbone]") {
   const auto check_error = [](const SwinShape& shape, ErrorCode code, const std::string& subject) {
-    WeightMap weights = recipe_weights(small);
+    WeightMap weights = swin_weights(small_swin);
     const Error error = error_of([&] {
       Swin::load(weights, shape);
       weights.finish();
@@ -137,16 +137,16 @@ TEST_CASE("A Swin names the tensors that do not fit its shape", "[backbone]") {
     CHECK(error.code() == code);
     CHECK(error.place().subject == subject);
   };
-  check_error({4, {2, 4, 1, 2}, small.heads, small.windows}, ErrorCode::missing_tensor,
+  check_error({4, {2, 4, 1, 2}, small_swin.heads, small_swin.windows}, ErrorCode::missing_tensor,
               "backbone.0.layers.1.blocks.3.attn.relative_position_bias_table");
-  check_error({4, {2, 3, 1, 1}, small.heads, small.windows}, ErrorCode::unexpected_tensor,
+  check_error({4, {2, 3, 1, 1}, small_swin.heads, small_swin.windows}, ErrorCode::unexpected_tensor,
               "backbone.0.layers.3.blocks.1.attn.proj.bias");
-  check_error({4, small.depths, small.heads, {4, 4, 4, 4}}, ErrorCode::shape_mismatch,
+  check_error({4, small_swin.depths, small_swin.heads, {4, 4, 4, 4}}, ErrorCode::shape_mismatch,
               "backbone.0.layers.3.blocks.0.attn.relative_position_bias_table");
 }
 
 TEST_CASE("A Swin refuses pictures that do not fit", "[backbone]") {
-  const Swin net = small_net();
+  const Swin net = small_swin_net();
   const auto call = [&](const FeatureMap<const float>& image, const FeatureMap<float>& out) {
     return [=, &net](const Context& context) { net.forward(context, image, out); };
   };

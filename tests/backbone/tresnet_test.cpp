@@ -15,8 +15,15 @@
 #include "support/recipe.hpp"
 #include "support/run_op.hpp"
 
-using namespace q2l;
-using simd::DefaultArch;
+using namespace q2l::test;
+using q2l::Context;
+using q2l::Error;
+using q2l::ErrorCode;
+using q2l::FeatureMap;
+using q2l::TResNet;
+using q2l::TResNetShape;
+using q2l::WeightMap;
+using q2l::simd::DefaultArch;
 
 namespace {
 
@@ -52,13 +59,13 @@ class TensorWriter {
   void add(const std::string& name, const WeightMap::Shape& shape, double offset, double scale) {
     std::size_t count = 1;
     for (const std::uint64_t extent : shape) count *= static_cast<std::size_t>(extent);
-    weights_.add(name, shape, [=] { return test::fill(name, count, offset, scale, 1); });
+    weights_.add(name, shape, [=] { return fill(name, count, offset, scale, 1); });
   }
 
   WeightMap& weights_;
 };
 
-WeightMap recipe_weights(const TResNetShape& shape) {
+WeightMap tresnet_weights(const TResNetShape& shape) {
   WeightMap weights;
   TensorWriter writer(weights);
   const std::string root = "backbone.0.body.body.";
@@ -92,7 +99,7 @@ WeightMap recipe_weights(const TResNetShape& shape) {
 
 template <class T>
 TResNet<T, DefaultArch> recipe_net(const TResNetShape& shape) {
-  WeightMap weights = recipe_weights(shape);
+  WeightMap weights = tresnet_weights(shape);
   auto net = TResNet<T, DefaultArch>::load(weights, shape);
   weights.finish();
   return net;
@@ -102,7 +109,7 @@ TResNet<T, DefaultArch> recipe_net(const TResNetShape& shape) {
 template <class T>
 std::vector<T> recipe_pictures() {
   constexpr std::size_t plane = 64 * 96;
-  const std::vector<float> planar = test::fill("input", 2 * 3 * plane, 0.5, 0.5, 1);
+  const std::vector<float> planar = fill("input", 2 * 3 * plane, 0.5, 0.5, 1);
   std::vector<T> out(planar.size());
   for (std::size_t i = 0; i < planar.size(); ++i) {
     const std::size_t n = i / plane / 3;
@@ -116,7 +123,7 @@ template <class T>
 std::vector<T> features(const TResNet<T, DefaultArch>& net, const std::vector<T>& pictures,
                         std::size_t workers, std::size_t first, std::size_t images) {
   std::vector<T> out(images * 2 * 3 * net.channels());
-  test::run_planned(workers, [&](const Context& context) {
+  run_planned(workers, [&](const Context& context) {
     net.forward(context, {pictures.data() + first * 64 * 96 * 3, images, 64, 96, 3},
                 {out.data(), images, 2, 3, net.channels()});
   });
@@ -135,7 +142,7 @@ TEST_CASE("The named TResNets have the paper's widths", "[backbone]") {
 TEST_CASE("A TResNet's shape is read off its tensors", "[backbone]") {
   for (const TResNetShape& shape :
        {mixed, TResNetShape::large(), TResNetShape::extra_large(), TResNetShape::large_v2()}) {
-    CHECK(infer_tresnet_shape(recipe_weights(shape)) == shape);
+    CHECK(q2l::infer_tresnet_shape(tresnet_weights(shape)) == shape);
   }
 }
 
@@ -160,11 +167,11 @@ TEMPLATE_TEST_CASE("A TResNet of every kind of block gives PyTorch's features", 
   }
   const double mean = sum / static_cast<double>(actual.size());
   const double deviation = std::sqrt(squares / static_cast<double>(actual.size()) - mean * mean);
-  CHECK(test::is_close(mean, 0.1527451608082131, tolerance));
-  CHECK(test::is_close(deviation, 0.1736675476003883, tolerance));
+  CHECK(is_close(mean, 0.1527451608082131, tolerance));
+  CHECK(is_close(deviation, 0.1736675476003883, tolerance));
   for (const auto& [index, value] : expected) {
     CAPTURE(index);
-    CHECK(test::is_close(static_cast<double>(actual[index]), value, tolerance));
+    CHECK(is_close(static_cast<double>(actual[index]), value, tolerance));
   }
 }
 
@@ -173,18 +180,18 @@ TEST_CASE("A TResNet gives the same bits on any threads and in any batch", "[bac
   const auto pictures = recipe_pictures<float>();
   const auto together = features<float>(net, pictures, 1, 0, 2);
   for (const std::size_t workers : {2u, 3u, 8u}) {
-    CHECK(test::same_bits(features<float>(net, pictures, workers, 0, 2), together));
+    CHECK(same_bits(features<float>(net, pictures, workers, 0, 2), together));
   }
   auto one_by_one = features<float>(net, pictures, 1, 0, 1);
   const auto second = features<float>(net, pictures, 2, 1, 1);
   one_by_one.insert(one_by_one.end(), second.begin(), second.end());
-  CHECK(test::same_bits(one_by_one, together));
+  CHECK(same_bits(one_by_one, together));
 }
 
 TEST_CASE("A TResNet whose shape makes no sense is refused", "[backbone]") {
-  WeightMap weights = recipe_weights(mixed);
+  WeightMap weights = tresnet_weights(mixed);
   const auto refusal = [&](const TResNetShape& shape) {
-    return test::error_of([&] { TResNet<float, DefaultArch>::load(weights, shape); }).code();
+    return error_of([&] { TResNet<float, DefaultArch>::load(weights, shape); }).code();
   };
   CHECK(refusal({{1, 2, 0, 2}, 12, mixed.bottleneck}) == ErrorCode::bad_config);
   CHECK(refusal({mixed.layers, 0, mixed.bottleneck}) == ErrorCode::bad_config);
@@ -192,8 +199,8 @@ TEST_CASE("A TResNet whose shape makes no sense is refused", "[backbone]") {
 
 TEST_CASE("A TResNet names the tensors that do not fit its shape", "[backbone]") {
   const auto error_with = [](const TResNetShape& shape) {
-    WeightMap weights = recipe_weights(mixed);
-    return test::error_of([&] {
+    WeightMap weights = tresnet_weights(mixed);
+    return error_of([&] {
       TResNet<float, DefaultArch>::load(weights, shape);
       weights.finish();
     });
@@ -209,9 +216,8 @@ TEST_CASE("A TResNet names the tensors that do not fit its shape", "[backbone]")
 TEST_CASE("A TResNet refuses pictures that do not fit", "[backbone]") {
   const auto net = recipe_net<float>(mixed);
   const auto refusal = [&](FeatureMap<const float> image, FeatureMap<float> out) {
-    const Error error = test::error_of([&] {
-      test::run_planned([&](const Context& context) { net.forward(context, image, out); });
-    });
+    const Error error = error_of(
+        [&] { run_planned([&](const Context& context) { net.forward(context, image, out); }); });
     CHECK(error.code() == ErrorCode::bad_argument);
     return error.place().subject;
   };

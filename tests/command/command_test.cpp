@@ -31,8 +31,8 @@ namespace {
 
 using Arguments = std::vector<std::string>;
 
-const std::string model = std::string(Q2L_TESTS_DIR) + "/weights/data/resnet_basic.pkl";
-const std::string pictures = std::string(Q2L_EXAMPLES_DIR) + "/data";
+const std::string tiny_model = std::string(Q2L_TESTS_DIR) + "/weights/data/resnet_basic.pkl";
+const std::string demo_pictures = std::string(Q2L_EXAMPLES_DIR) + "/data";
 
 /// Starts the program with the given files as its standard streams.
 pid_t start(const Arguments& arguments, int in, int out, int err) {
@@ -74,7 +74,7 @@ Result run(const Arguments& arguments, const std::string& input = "") {
 }
 
 Result tag(Arguments arguments, const std::string& input = "") {
-  arguments.insert(arguments.begin(), {"tag", "--model", model, "--threads", "1"});
+  arguments.insert(arguments.begin(), {"tag", "--model", tiny_model, "--threads", "1"});
   return run(arguments, input);
 }
 
@@ -93,7 +93,7 @@ std::ptrdiff_t lines_in(const std::string& text) {
 }  // namespace
 
 TEST_CASE("The command prints the scores that the library computes, to the bit", "[command]") {
-  const std::string picture = pictures + "/scene2.png";
+  const std::string picture = demo_pictures + "/scene2.png";
   const Result result = tag({"--format", "jsonl", "--scores", "all", "--top-k", "1", picture});
   CHECK(result.status == 0);
   CHECK(result.err.empty());
@@ -105,7 +105,7 @@ TEST_CASE("The command prints the scores that the library computes, to the bit",
   CHECK(records[0]["height"] == image.height);
   CHECK(records[0]["tags"].size() == 1);
 
-  const q2l::Tagger tagger = q2l::Tagger::load(model, {.threads = 1});
+  const q2l::Tagger tagger = q2l::Tagger::load(tiny_model, {.threads = 1});
   const std::vector<float> scores = tagger.scores(std::span(&image, 1))[0];
   REQUIRE(records[0]["scores"].size() == scores.size());
   for (std::size_t k = 0; k < scores.size(); ++k) {
@@ -116,9 +116,9 @@ TEST_CASE("The command prints the scores that the library computes, to the bit",
 
 TEST_CASE("A folder with broken pictures gives every picture one record and exit 1", "[command]") {
   const TemporaryFolder folder;
-  std::filesystem::copy(pictures + "/scene1.jpg", folder / "good.jpg");
-  std::filesystem::copy(pictures + "/scene2.png", folder / "also\xFF good.png");
-  folder.write("cut.jpg", content_of(pictures + "/scene1.jpg").substr(0, 1000));
+  std::filesystem::copy(demo_pictures + "/scene1.jpg", folder / "good.jpg");
+  std::filesystem::copy(demo_pictures + "/scene2.png", folder / "also\xFF good.png");
+  folder.write("cut.jpg", content_of(demo_pictures + "/scene1.jpg").substr(0, 1000));
   folder.write("empty.png", "");
   folder.write("notes.txt", "not a picture");
   const Result result = tag({"--format", "jsonl", "--batch", "3", folder.path().string()});
@@ -135,35 +135,36 @@ TEST_CASE("A folder with broken pictures gives every picture one record and exit
 }
 
 TEST_CASE("Batches and threads do not change what is printed", "[command]") {
-  const Result one = tag({"--format", "jsonl", "--scores", "all", pictures});
+  const Result one = tag({"--format", "jsonl", "--scores", "all", demo_pictures});
   CHECK(lines_in(one.out) == 6);
-  CHECK(tag({"--format", "jsonl", "--scores", "all", "--batch", "4", pictures}).out == one.out);
-  CHECK(run({"tag", "--model", model, "--threads", "3", "--format", "jsonl", "--scores", "all",
-             pictures})
+  CHECK(tag({"--format", "jsonl", "--scores", "all", "--batch", "4", demo_pictures}).out ==
+        one.out);
+  CHECK(run({"tag", "--model", tiny_model, "--threads", "3", "--format", "jsonl", "--scores", "all",
+             demo_pictures})
             .out == one.out);
 }
 
 TEST_CASE("A list of paths on standard input is tagged in its order", "[command]") {
-  const Result result = tag({"-"}, pictures + "/scene3.jpg\n" + pictures + "/scene1.jpg");
+  const Result result = tag({"-"}, demo_pictures + "/scene3.jpg\n" + demo_pictures + "/scene1.jpg");
   CHECK(result.status == 0);
   CHECK(lines_in(result.out) == 2);
-  CHECK(result.out.starts_with(pictures + "/scene3.jpg: "));
+  CHECK(result.out.starts_with(demo_pictures + "/scene3.jpg: "));
 }
 
 TEST_CASE("A run that was cut short is resumed to the output of a whole one", "[command]") {
   const std::string format = GENERATE("jsonl", "csv");
   const TemporaryFolder folder;
   const std::string output = folder / "out";
-  REQUIRE(tag({"--format", format, "--output", output, pictures}).status == 0);
+  REQUIRE(tag({"--format", format, "--output", output, demo_pictures}).status == 0);
   const std::string whole = content_of(output);
   for (const std::size_t cut :
        {std::size_t{0}, std::size_t{20}, whole.size() / 2, whole.size() - 1, whole.size()}) {
     INFO("cut at " << cut);
     folder.write("out", whole.substr(0, cut));
-    CHECK(tag({"--format", format, "--output", output, "--resume", pictures}).status == 0);
+    CHECK(tag({"--format", format, "--output", output, "--resume", demo_pictures}).status == 0);
     CHECK(content_of(output) == whole);
   }
-  CHECK(tag({"--format", format, "--output", output, pictures}).status == 2);
+  CHECK(tag({"--format", format, "--output", output, demo_pictures}).status == 2);
   CHECK(content_of(output) == whole);
 }
 
@@ -171,7 +172,7 @@ TEST_CASE("Heat maps are written as pictures, one a tag, and are not tagged them
           "[command]") {
   const TemporaryFolder folder;
   std::filesystem::create_directory(folder / "in");
-  std::filesystem::copy(pictures + "/scene1.jpg", folder / "in/a.jpg");
+  std::filesystem::copy(demo_pictures + "/scene1.jpg", folder / "in/a.jpg");
   const std::string maps = folder / "in/maps";
   for (int round = 0; round < 2; ++round) {
     const Result result = tag({"--top-k", "2", "--heat-maps", maps, (folder / "in").string()});
@@ -189,33 +190,35 @@ TEST_CASE("Heat maps are written as pictures, one a tag, and are not tagged them
 
 TEST_CASE("Every kind of failure has its exit status and one line", "[command]") {
   const TemporaryFolder folder;
-  const std::string picture = pictures + "/scene1.jpg";
+  const std::string picture = demo_pictures + "/scene1.jpg";
   struct Case {
     Arguments arguments;
     int status;
     std::string part;  ///< of the message
   };
   const std::vector<Case> cases = {
-      {{"tag", "--model", model, picture, "--batch", "0"}, 2, "--batch"},
-      {{"tag", "--model", model, picture, "--output", picture}, 2, "is the --output as well"},
+      {{"tag", "--model", tiny_model, picture, "--batch", "0"}, 2, "--batch"},
+      {{"tag", "--model", tiny_model, picture, "--output", picture}, 2, "is the --output as well"},
       {{"tag", "--model", folder / "none", picture}, 3, "none: cannot open"},
       {{"tag", "--model", picture, picture}, 3, "JPEG"},
-      {{"tag", "--model", model, "--labels", folder.write("labels", "a\nb\n"), picture},
+      {{"tag", "--model", tiny_model, "--labels", folder.write("labels", "a\nb\n"), picture},
        3,
        "has 2, head has 3"},
-      {{"tag", "--model", model, "--config", folder.write("bad.json", "{"), picture},
+      {{"tag", "--model", tiny_model, "--config", folder.write("bad.json", "{"), picture},
        3,
        "bad.json"},
-      {{"tag", "--model", model, picture, "--output", "/dev/full"},
+      {{"tag", "--model", tiny_model, picture, "--output", "/dev/full"},
        4,
        "/dev/full: cannot write: No space left"},
-      {{"tag", "--model", model, picture, "--heat-maps", picture}, 4, "cannot make the folder"},
+      {{"tag", "--model", tiny_model, picture, "--heat-maps", picture},
+       4,
+       "cannot make the folder"},
       {{"info", folder / "none"}, 3, "none: cannot open"},
-      {{"convert", model, model}, 2, "is the model to convert"},
-      {{"convert", model, folder / "none/out"}, 4, "cannot create"},
-      {{"convert", model, folder / "m", "--precision", "int8"}, 2, "--calibrate"},
-      {{"convert", model, folder / "m", "--calibrate", pictures}, 2, "int8"},
-      {{"tag", "--model", model, "--precision", "int8", pictures}, 3, "calibrated"}};
+      {{"convert", tiny_model, tiny_model}, 2, "is the model to convert"},
+      {{"convert", tiny_model, folder / "none/out"}, 4, "cannot create"},
+      {{"convert", tiny_model, folder / "m", "--precision", "int8"}, 2, "--calibrate"},
+      {{"convert", tiny_model, folder / "m", "--calibrate", demo_pictures}, 2, "int8"},
+      {{"tag", "--model", tiny_model, "--precision", "int8", demo_pictures}, 3, "calibrated"}};
   for (const Case& test : cases) {
     const Result result = run(test.arguments);
     CAPTURE(result.err);
@@ -233,7 +236,8 @@ TEST_CASE("A closed pipe ends the run quietly", "[command]") {
   REQUIRE(::pipe(ends) == 0);
   ::close(ends[0]);
   const int err = ::open(folder.write("err", "").c_str(), O_WRONLY | O_CLOEXEC);
-  CHECK(status_of(start({"tag", "--model", model, pictures}, STDIN_FILENO, ends[1], err)) == 4);
+  CHECK(status_of(
+            start({"tag", "--model", tiny_model, demo_pictures}, STDIN_FILENO, ends[1], err)) == 4);
   ::close(ends[1]);
   ::close(err);
   CHECK(content_of(folder / "err").empty());
@@ -245,9 +249,10 @@ TEST_CASE("An interrupt finishes the picture at work and leaves whole lines", "[
   REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
   const int err = ::open(folder.write("err", "").c_str(), O_WRONLY | O_CLOEXEC);
   const std::string output = folder / "out";
-  const pid_t child = start({"tag", "--model", model, "--format", "jsonl", "--output", output, "-"},
-                            ends[0], err, err);
-  const std::string path = pictures + "/scene1.jpg\n" + pictures + "/scene2.png\n";
+  const pid_t child =
+      start({"tag", "--model", tiny_model, "--format", "jsonl", "--output", output, "-"}, ends[0],
+            err, err);
+  const std::string path = demo_pictures + "/scene1.jpg\n" + demo_pictures + "/scene2.png\n";
   REQUIRE(::write(ends[1], path.data(), path.size()) == static_cast<ssize_t>(path.size()));
   for (int i = 0;
        i < 3000 && (!std::filesystem::exists(output) || std::filesystem::file_size(output) == 0);
@@ -267,18 +272,18 @@ TEST_CASE("A converted checkpoint says everything itself and gives the same scor
   const TemporaryFolder folder;
   const std::string converted = folder / "model.safetensors";
   const std::string labels = folder.write("labels.txt", "cat\ndog\nhot dog\n");
-  REQUIRE(run({"convert", model, converted, "--labels", labels}).status == 0);
+  REQUIRE(run({"convert", tiny_model, converted, "--labels", labels}).status == 0);
 
   const Result described = run({"info", converted});
   CHECK(described.status == 0);
   CHECK(described.out.find("3: cat, dog, hot dog\n") != std::string::npos);
   CHECK(described.out.find("safetensors") != std::string::npos);
   CHECK(described.out.find("passed") != std::string::npos);
-  CHECK(run({"info", model}).out.find("PyTorch checkpoint") != std::string::npos);
+  CHECK(run({"info", tiny_model}).out.find("PyTorch checkpoint") != std::string::npos);
 
-  const Arguments rest = {"--format", "jsonl", "--scores", "all", pictures};
+  const Arguments rest = {"--format", "jsonl", "--scores", "all", demo_pictures};
   Arguments from_converted = {"tag", "--model", converted};
-  Arguments from_checkpoint = {"tag", "--model", model, "--labels", labels};
+  Arguments from_checkpoint = {"tag", "--model", tiny_model, "--labels", labels};
   for (Arguments* arguments : {&from_converted, &from_checkpoint})
     arguments->insert(arguments->end(), rest.begin(), rest.end());
   const Result a = run(from_converted);
@@ -303,12 +308,12 @@ TEST_CASE("A model converted to a narrow precision is smaller, says so and gives
           "[command]") {
   const TemporaryFolder folder;
   const std::string narrow = folder / "bf16.safetensors", smaller = folder / "int8.safetensors";
-  REQUIRE(run({"convert", model, narrow, "--precision", "bf16"}).status == 0);
-  REQUIRE(run({"convert", model, smaller, "--precision", "int8", "--calibrate", pictures,
+  REQUIRE(run({"convert", tiny_model, narrow, "--precision", "bf16"}).status == 0);
+  REQUIRE(run({"convert", tiny_model, smaller, "--precision", "int8", "--calibrate", demo_pictures,
                "--error-budget", "0.5"})
               .status == 0);
   const std::string wide = folder / "f32.safetensors";
-  REQUIRE(run({"convert", model, wide}).status == 0);
+  REQUIRE(run({"convert", tiny_model, wide}).status == 0);
   CHECK(std::filesystem::file_size(narrow) < std::filesystem::file_size(wide));
   CHECK(run({"info", smaller}).out.find("I8 (") != std::string::npos);
   CHECK(run({"info", narrow}).out.find("bf16") != std::string::npos);
@@ -318,7 +323,7 @@ TEST_CASE("A model converted to a narrow precision is smaller, says so and gives
   const auto scores = [&](const std::string& path, const Arguments& more) {
     Arguments arguments = {"tag", "--model", path, "--format", "jsonl", "--scores", "all"};
     arguments.insert(arguments.end(), more.begin(), more.end());
-    arguments.push_back(pictures);
+    arguments.push_back(demo_pictures);
     const Result result = run(arguments);
     CHECK(result.status == 0);
     std::vector<double> out;

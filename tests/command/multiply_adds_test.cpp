@@ -25,7 +25,7 @@ MultiplyAdds sum_of_file(const std::string& name) {
   return sum;
 }
 
-q2l::ModelConfig config_of(const std::string& backbone, std::size_t side, std::size_t width) {
+q2l::ModelConfig backbone_config(const std::string& backbone, std::size_t side, std::size_t width) {
   q2l::ModelConfig config;
   for (const q2l::NamedBackbone& named : q2l::named_backbones)
     if (named.name == backbone) config.backbone = named.shape;
@@ -50,14 +50,14 @@ TEST_CASE("Multiply-adds are those counted by running the models' definition", "
   CAPTURE(model.file);
   const MultiplyAdds expected = sum_of_file(model.file);
   const MultiplyAdds count =
-      count_multiply_adds(config_of(model.backbone, model.side, model.width), model.width);
+      count_multiply_adds(backbone_config(model.backbone, model.side, model.width), model.width);
   CHECK(count.backbone == expected.backbone);
   CHECK(count.encoder == expected.encoder);
   CHECK(count.decoder == expected.decoder);
 }
 
 TEST_CASE("An input projection and decoder self-attention add their multiply-adds", "[command]") {
-  q2l::ModelConfig config = config_of("resnet18", 64, 8);  // 2 x 2 tokens of 512 channels
+  q2l::ModelConfig config = backbone_config("resnet18", 64, 8);  // 2 x 2 tokens of 512 channels
   config.transformer.feed_forward = 16;
   config.transformer.labels = 3;
   const MultiplyAdds plain = count_multiply_adds(config, 512);

@@ -15,11 +15,11 @@ using q2l::LabelSet;
 
 namespace {
 
-const LabelSet labels({"cat", "hot dog", "say \"hi\"", "a,b"});
-const std::vector<float> scores = {0.9f, 0.1f, 0.75f, 0.625f};
+const LabelSet record_labels({"cat", "hot dog", "say \"hi\"", "a,b"});
+const std::vector<float> record_scores = {0.9f, 0.1f, 0.75f, 0.625f};
 
 Record record(const std::string& path) {
-  return {path, 640, 480, {{0, 0.9f}, {2, 0.75f}, {3, 0.625f}}, scores};
+  return {path, 640, 480, {{0, 0.9f}, {2, 0.75f}, {3, 0.625f}}, record_scores};
 }
 
 }  // namespace
@@ -56,7 +56,7 @@ TEST_CASE("What the escapes did not write is not undone", "[command]") {
 }
 
 TEST_CASE("A jsonl record has the promised shape", "[command]") {
-  const RecordLines lines(Format::jsonl, labels, false);
+  const RecordLines lines(Format::jsonl, record_labels, false);
   CHECK(lines.heading().empty());
   CHECK(lines.result(record("a.jpg")) ==
         R"({"path":"a.jpg","width":640,"height":480,"tags":[{"label":"cat","score":0.9},)"
@@ -68,19 +68,19 @@ TEST_CASE("A jsonl record has the promised shape", "[command]") {
 }
 
 TEST_CASE("With all scores a jsonl record lists every label in the model's order", "[command]") {
-  const auto json =
-      nlohmann::json::parse(RecordLines(Format::jsonl, labels, true).result(record("a.jpg")));
+  const auto json = nlohmann::json::parse(
+      RecordLines(Format::jsonl, record_labels, true).result(record("a.jpg")));
   REQUIRE(json["scores"].size() == 4);
   for (std::size_t k = 0; k < 4; ++k) {
-    CHECK(json["scores"][k]["label"] == labels[k]);
-    CHECK(json["scores"][k]["score"].get<float>() == scores[k]);
+    CHECK(json["scores"][k]["label"] == record_labels[k]);
+    CHECK(json["scores"][k]["score"].get<float>() == record_scores[k]);
   }
   CHECK(json["tags"].size() == 3);
 }
 
 TEST_CASE("A jsonl line is valid whatever the path holds, and keeps its bytes", "[command]") {
   const std::string path = "od\xFF\"d\n\\name\x01.jpg";
-  const RecordLines lines(Format::jsonl, labels, false);
+  const RecordLines lines(Format::jsonl, record_labels, false);
   for (const std::string& line :
        {lines.result(record(path)), lines.failure(path, {q2l::ErrorCode::io, "gone"})}) {
     CHECK(line.find('\n') == line.size() - 1);
@@ -95,23 +95,23 @@ TEST_CASE("A failure is a record with code and message, without the path in the 
           "[command]") {
   const q2l::Error error(q2l::ErrorCode::image_truncated, "the picture is cut off",
                          {.path = "a.jpg", .offset = 7, .expected = "9 bytes", .actual = "2"});
-  const auto json =
-      nlohmann::json::parse(RecordLines(Format::jsonl, labels, true).failure("a.jpg", error));
+  const auto json = nlohmann::json::parse(
+      RecordLines(Format::jsonl, record_labels, true).failure("a.jpg", error));
   CHECK(json["path"] == "a.jpg");
   CHECK(json["error"]["code"] == "ImageTruncated");
   CHECK(json["error"]["message"] == "the picture is cut off; expected 9 bytes, got 2 (byte 7)");
   CHECK_FALSE(json.contains("tags"));
-  CHECK(RecordLines(Format::text, labels, false).failure("a.jpg", error).empty());
+  CHECK(RecordLines(Format::text, record_labels, false).failure("a.jpg", error).empty());
 }
 
 TEST_CASE("CSV has one line and the same columns for every picture", "[command]") {
-  const RecordLines few(Format::csv, labels, false);
+  const RecordLines few(Format::csv, record_labels, false);
   CHECK(few.heading() == "path,width,height,tags,scores,error\n");
   CHECK(few.result(record("a,b\n.jpg")) ==
         "\"a,b\\n.jpg\",640,480,\"cat;say \"\"hi\"\";a,b\",0.9;0.75;0.625,\n");
   CHECK(few.failure("x.jpg", {q2l::ErrorCode::io, "no, gone"}) == "x.jpg,,,,,\"Io: no, gone\"\n");
 
-  const RecordLines all(Format::csv, labels, true);
+  const RecordLines all(Format::csv, record_labels, true);
   CHECK(all.heading() ==
         "path,width,height,tags,scores,error,cat,hot dog,\"say \"\"hi\"\"\",\"a,b\"\n");
   Record none = record("b.jpg");
@@ -121,12 +121,12 @@ TEST_CASE("CSV has one line and the same columns for every picture", "[command]"
 }
 
 TEST_CASE("Text is one line a picture, for people", "[command]") {
-  CHECK(RecordLines(Format::text, labels, false).result(record("a\n.jpg")) ==
+  CHECK(RecordLines(Format::text, record_labels, false).result(record("a\n.jpg")) ==
         "a\\n.jpg: cat 0.900, say \"hi\" 0.750, a,b 0.625\n");
-  CHECK(RecordLines(Format::text, labels, true).result(record("a.jpg")) ==
+  CHECK(RecordLines(Format::text, record_labels, true).result(record("a.jpg")) ==
         "a.jpg: cat 0.900, hot dog 0.100, say \"hi\" 0.750, a,b 0.625\n");
   Record none = record("a.jpg");
   none.tags.clear();
-  CHECK(RecordLines(Format::text, labels, false).result(none) ==
+  CHECK(RecordLines(Format::text, record_labels, false).result(none) ==
         "a.jpg: (no label reaches its threshold)\n");
 }

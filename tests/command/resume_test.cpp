@@ -18,9 +18,9 @@ using q2l::test::TemporaryFolder;
 
 namespace {
 
-const q2l::LabelSet labels({"cat", "dog"});
+const q2l::LabelSet resume_labels({"cat", "dog"});
 
-RecordLines lines_of(Format format) { return {format, labels, true}; }
+RecordLines lines_of(Format format) { return {format, resume_labels, true}; }
 
 std::vector<std::string> paths() {
   return {"a.jpg", "odd\xFF\n\"name\", \\.jpg", "dir/猫.png", "=1+1.bmp"};

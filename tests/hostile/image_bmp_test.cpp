@@ -3,17 +3,13 @@
 #include <string>
 
 #include "query2label/image/decode.hpp"
-#include "support/error_of.hpp"
+#include "support/decode_error.hpp"
 #include "support/image_fixtures.hpp"
 
 using namespace q2l;
 using namespace q2l::test;
 
 namespace {
-
-Error decode_error(const Bytes& file, const DecodeOptions& options = {}) {
-  return error_of([&] { static_cast<void>(decode_image(file, options)); });
-}
 
 /// The file with a little-endian field of `count` bytes replaced.
 Bytes with_field(Bytes file, std::size_t at, std::size_t count, std::uint64_t value) {

@@ -5,18 +5,13 @@
 #include <vector>
 
 #include "query2label/image/decode.hpp"
-#include "support/error_of.hpp"
+#include "support/decode_error.hpp"
 #include "support/image_fixtures.hpp"
 
 using namespace q2l;
 using namespace q2l::test;
 
 namespace {
-
-Error decode_error(const Bytes& file, const DecodeOptions& options = {},
-                   const Limits& limits = {}) {
-  return error_of([&] { static_cast<void>(decode_image(file, options, limits)); });
-}
 
 /// `file` with byte `at` of its first `marker` segment, counted from the marker, set to `value`.
 Bytes with_segment_byte(Bytes file, unsigned marker, std::size_t at, unsigned value) {

@@ -4,17 +4,13 @@
 #include <string_view>
 
 #include "query2label/image/decode.hpp"
-#include "support/error_of.hpp"
+#include "support/decode_error.hpp"
 #include "support/image_fixtures.hpp"
 
 using namespace q2l;
 using namespace q2l::test;
 
 namespace {
-
-Error decode_error(const Bytes& file) {
-  return error_of([&] { static_cast<void>(decode_image(file)); });
-}
 
 constexpr std::size_t first_chunk = 8, second_chunk = 8 + 25;
 

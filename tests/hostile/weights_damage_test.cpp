@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <catch2/catch.hpp>
-
 #include <algorithm>
+#include <catch2/catch.hpp>
 #include <cstdint>
-#include <filesystem>
 #include <map>
 #include <span>
 #include <string>
@@ -14,7 +12,7 @@
 #include "query2label/weights/torch_checkpoint.hpp"
 #include "support/byte_strings.hpp"
 #include "support/error_of.hpp"
-#include "support/temporary_folder.hpp"
+#include "support/weight_fixtures.hpp"
 
 // Every damaged version of a small file either gives a typed error or tensors whose bytes lie
 // inside the file. What tensors read as decides whether damage went unnoticed.
@@ -23,11 +21,8 @@ namespace {
 
 using q2l::TensorEntry;
 using q2l::test::bytes;
+using q2l::test::weight_fixture;
 using Values = std::map<std::string, std::vector<double>>;
-
-std::string fixture(std::string_view name) {
-  return q2l::test::content_of(std::filesystem::path(Q2L_TESTS_DIR) / "weights" / "data" / name);
-}
 
 std::string small_safetensors() {
   const std::string header =
@@ -49,7 +44,7 @@ struct Outcome {
   Values values;
 };
 
-Outcome read(const std::string& file) {
+Outcome outcome_of(const std::string& file) {
   Outcome out;
   try {
     for (const TensorEntry& tensor : parse(file)) {
@@ -72,7 +67,7 @@ std::vector<std::string> samples() {
   std::vector<std::string> out{small_safetensors()};
   for (const std::string_view name :
        {"training_legacy.pth", "layouts.pth", "layouts_legacy.pth", "protocol4.pth"})
-    out.push_back(fixture(name));
+    out.push_back(weight_fixture(name));
   return out;
 }
 
@@ -80,10 +75,10 @@ std::vector<std::string> samples() {
 
 TEST_CASE("A weight file cut at any byte is refused", "[hostile][weights][Z2][P22]") {
   for (const std::string& file : samples()) {
-    CHECK_FALSE(read(file).refused);
+    CHECK_FALSE(outcome_of(file).refused);
     std::size_t accepted = 0;
     for (std::size_t size = 0; size < file.size(); ++size)
-      accepted += read(file.substr(0, size)).refused ? 0u : 1u;
+      accepted += outcome_of(file.substr(0, size)).refused ? 0u : 1u;
     CHECK(accepted == 0);
   }
 }
@@ -91,14 +86,14 @@ TEST_CASE("A weight file cut at any byte is refused", "[hostile][weights][Z2][P2
 TEST_CASE("A flipped bit is refused or read inside the file; a ZIP never changes its values",
           "[hostile][weights]") {
   for (std::string file : samples()) {
-    const Values good = read(file).values;
+    const Values good = outcome_of(file).values;
     const bool zip = file.starts_with("PK");
     std::size_t silently_changed = 0;
     for (std::size_t at = 0; at < file.size(); ++at)
       for (int bit = 0; bit < 8; ++bit) {
         const char before = file[at];
         file[at] = static_cast<char>(before ^ (1 << bit));
-        const Outcome outcome = read(file);
+        const Outcome outcome = outcome_of(file);
         if (zip && !outcome.refused && outcome.values != good) ++silently_changed;
         file[at] = before;
       }
@@ -106,13 +101,12 @@ TEST_CASE("A flipped bit is refused or read inside the file; a ZIP never changes
   }
 }
 
-TEST_CASE("Extreme values in any field are refused or read inside the file",
-          "[hostile][weights]") {
-  for (const std::string& file : {small_safetensors(), fixture("protocol4.pth"),
-                                  fixture("protocol5_legacy.pth")}) {
+TEST_CASE("Extreme values in any field are refused or read inside the file", "[hostile][weights]") {
+  for (const std::string& file : {small_safetensors(), weight_fixture("protocol4.pth"),
+                                  weight_fixture("protocol5_legacy.pth")}) {
     const std::uint64_t size = file.size();
     const std::vector<std::uint64_t> extremes{
-        0,    1,        0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, ~std::uint64_t{0} >> 1,
+        0,    1,        0x7FFFFFFF, 0x80000000,       0xFFFFFFFF, ~std::uint64_t{0} >> 1,
         size, size - 1, size + 1,   ~std::uint64_t{0}};
     std::size_t refused = 0;
     for (std::size_t at = 0; at < file.size(); ++at)
@@ -120,9 +114,9 @@ TEST_CASE("Extreme values in any field are refused or read inside the file",
         for (const std::uint64_t value : extremes) {
           std::string damaged = file;
           const std::string field = q2l::test::little_endian(value).substr(0, width);
-          damaged.replace(at, std::min(width, file.size() - at), field,
-                          0, std::min(width, file.size() - at));
-          refused += read(damaged).refused ? 1u : 0u;
+          damaged.replace(at, std::min(width, file.size() - at), field, 0,
+                          std::min(width, file.size() - at));
+          refused += outcome_of(damaged).refused ? 1u : 0u;
         }
     CHECK(refused > file.size());
   }
@@ -136,15 +130,15 @@ TEST_CASE("Blocks that are swapped, repeated or emptied are refused or read insi
     for (std::size_t a = 0; a + block <= file.size(); a += block) {
       std::string zeroed = file;
       std::fill_n(zeroed.begin() + static_cast<std::ptrdiff_t>(a), block, '\0');
-      refused += read(zeroed).refused ? 1u : 0u;
+      refused += outcome_of(zeroed).refused ? 1u : 0u;
       std::string repeated = file;
       repeated.insert(a, file.substr(a, block));
-      refused += read(repeated).refused ? 1u : 0u;
+      refused += outcome_of(repeated).refused ? 1u : 0u;
       const std::size_t b = (a + 5 * block) % (file.size() - block + 1);
       std::string swapped = file;
       swapped.replace(a, block, file.substr(b, block));
       swapped.replace(b, block, file.substr(a, block));
-      refused += read(swapped).refused ? 1u : 0u;
+      refused += outcome_of(swapped).refused ? 1u : 0u;
     }
     CHECK(refused > file.size() / block);
   }

@@ -33,14 +33,14 @@ void check_activation(Activation activation, const std::vector<float>& values) {
   CHECK(row.is_intact());
 }
 
-const Activation activations[] = {Activation::identity(),       Activation::relu(),
-                                  Activation::leaky_relu(1e-2), Activation::leaky_relu(1e-3),
-                                  Activation::gelu(),           Activation::quick_gelu()};
+const Activation every_activation[] = {Activation::identity(),       Activation::relu(),
+                                       Activation::leaky_relu(1e-2), Activation::leaky_relu(1e-3),
+                                       Activation::gelu(),           Activation::quick_gelu()};
 
 }  // namespace
 
 TEMPLATE_TEST_CASE("Each activation is right on rows of any length", "[kernels]", float, double) {
-  for (const Activation& activation : activations) {
+  for (const Activation& activation : every_activation) {
     for (std::size_t count = 1; count <= 67; ++count) {
       check_activation<TestType>(activation,
                                  fill("x", count, 0.0, ActivationReference::domain.radius, count));
@@ -54,7 +54,7 @@ TEMPLATE_TEST_CASE("Each activation is right on rows of any length", "[kernels]"
 TEMPLATE_TEST_CASE("Activations of zero are zero and NaN is kept", "[kernels]", float, double) {
   using T = TestType;
   constexpr T not_a_number = std::numeric_limits<T>::quiet_NaN();
-  for (const Activation& activation : activations) {
+  for (const Activation& activation : every_activation) {
     CAPTURE(static_cast<int>(activation.kind));
     for (const T out : activated<T>(activation, std::vector<T>(9, T(0)))) CHECK(out == T(0));
     for (const T out : activated<T>(activation, std::vector<T>(9, not_a_number))) {

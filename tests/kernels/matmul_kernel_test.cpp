@@ -88,9 +88,9 @@ struct Problem {
   }
 };
 
-const Activation activations[] = {Activation::identity(), Activation::relu(),
-                                  Activation::leaky_relu(0.01), Activation::gelu(),
-                                  Activation::quick_gelu()};
+const Activation product_activations[] = {Activation::identity(), Activation::relu(),
+                                          Activation::leaky_relu(0.01), Activation::gelu(),
+                                          Activation::quick_gelu()};
 
 }  // namespace
 
@@ -123,7 +123,7 @@ TEMPLATE_TEST_CASE("Products whose depth crosses the borders of chunks are right
     const Problem<T> problem{7, 37, depth};
     const Packed<T> right(problem.weight.view(), depth, 37);
     const std::vector<T> bias = problem.padded_bias();
-    for (const Activation& activation : activations) {
+    for (const Activation& activation : product_activations) {
       CAPTURE(depth, static_cast<int>(activation.kind));
       PoisonedMatrix<T> out(7, 37);
       const Matrix<const T> residual = problem.residual.view();
@@ -142,7 +142,7 @@ TEMPLATE_TEST_CASE("A product adds bias and residual and applies each activation
     const Problem<T> problem{8, columns, 19};
     const Packed<T> right(problem.weight.view(), problem.depth, columns);
     const std::vector<T> bias = problem.padded_bias();
-    for (const Activation& activation : activations) {
+    for (const Activation& activation : product_activations) {
       for (const bool with_bias : {false, true}) {
         for (const bool with_residual : {false, true}) {
           CAPTURE(columns, static_cast<int>(activation.kind), with_bias, with_residual);

@@ -16,7 +16,7 @@ namespace {
 
 /// Normalises one row of `count` elements around `mean`, once apart and once in place.
 template <class T>
-void check_row(std::size_t count, double mean, double radius) {
+void check_norm_row(std::size_t count, double mean, double radius) {
   CAPTURE(count, mean, radius);
   const std::vector<float> values = fill("x", count, mean, radius, count);
   const std::vector<float> weight_values = fill("weight", count, 1.0, 0.5, count);
@@ -41,15 +41,15 @@ void check_row(std::size_t count, double mean, double radius) {
 }  // namespace
 
 TEMPLATE_TEST_CASE("A row of any length is normalised", "[kernels]", float, double) {
-  for (std::size_t count = 1; count <= 67; ++count) check_row<TestType>(count, 0.0, 1.0);
-  check_row<TestType>(2048, 0.0, 1.0);
+  for (std::size_t count = 1; count <= 67; ++count) check_norm_row<TestType>(count, 0.0, 1.0);
+  check_norm_row<TestType>(2048, 0.0, 1.0);
 }
 
 TEMPLATE_TEST_CASE("A mean a thousand times the deviation costs no more than the mean's rounding",
                    "[kernels]", float, double) {
   for (const std::size_t count : {3u, 17u, 64u, 67u, 512u}) {
-    check_row<TestType>(count, 1000.0, 1.0);
-    check_row<TestType>(count, -1e4, 100.0);
+    check_norm_row<TestType>(count, 1000.0, 1.0);
+    check_norm_row<TestType>(count, -1e4, 100.0);
   }
 }
 

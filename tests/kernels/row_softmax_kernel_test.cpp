@@ -16,7 +16,7 @@ using q2l::simd::DefaultArch;
 namespace {
 
 template <class T>
-void check_row(std::size_t count, double center, double radius, bool with_bias, T scale) {
+void check_softmax_row(std::size_t count, double center, double radius, bool with_bias, T scale) {
   CAPTURE(count, center, radius, with_bias, scale);
   const std::vector<float> values = fill("x", count, center, radius, count);
   const std::vector<float> bias_values = fill("bias", count, 0.0, 2.0, count);
@@ -41,21 +41,21 @@ std::vector<T> softmax(std::vector<T> row, T scale = T(1)) {
 
 TEMPLATE_TEST_CASE("The softmax of a row of any length is right", "[kernels]", float, double) {
   for (std::size_t count = 1; count <= 67; ++count) {
-    check_row<TestType>(count, 0.0, 3.0, false, TestType(1));
-    check_row<TestType>(count, 0.0, 3.0, true, TestType(0.125));
+    check_softmax_row<TestType>(count, 0.0, 3.0, false, TestType(1));
+    check_softmax_row<TestType>(count, 0.0, 3.0, true, TestType(0.125));
   }
-  check_row<TestType>(784, 0.0, 8.0, true, TestType(0.7));
+  check_softmax_row<TestType>(784, 0.0, 8.0, true, TestType(0.7));
 }
 
 TEMPLATE_TEST_CASE("Scores whose exponentials overflow are harmless, high or low", "[kernels]",
                    float, double) {
   for (const double center : {95.0, -95.0, 5000.0, -5000.0}) {
     for (const std::size_t count : {1u, 5u, 8u, 33u}) {
-      check_row<TestType>(count, center, 5.0, false, TestType(1));
-      check_row<TestType>(count, center, 5.0, true, TestType(1));
+      check_softmax_row<TestType>(count, center, 5.0, false, TestType(1));
+      check_softmax_row<TestType>(count, center, 5.0, true, TestType(1));
     }
   }
-  check_row<TestType>(33, 0.0, 1000.0, false, TestType(1));
+  check_softmax_row<TestType>(33, 0.0, 1000.0, false, TestType(1));
 }
 
 TEMPLATE_TEST_CASE("A single score has all the weight, equal scores share it", "[kernels]", float,

@@ -19,8 +19,8 @@ using q2l::simd::DefaultArch;
 
 namespace {
 
-constexpr std::size_t step = q2l::simd::tile_bytes / sizeof(bfloat16);
-constexpr bfloat16 not_a_number{0x7FC0};
+constexpr std::size_t tile_depth = q2l::simd::tile_bytes / sizeof(bfloat16);
+constexpr bfloat16 bfloat16_nan{0x7FC0};
 
 /// Numbers that are bfloat16 already, and the same as such.
 std::vector<float> rounded(std::vector<float> values) {
@@ -34,7 +34,7 @@ class Panels {
   Panels(std::size_t taps, std::size_t depth, std::size_t columns, const std::vector<float>& weight)
       : layout_{taps, depth, columns},
         // A panel narrower than a tile is read past its end.
-        panels_(layout_.size() + q2l::simd::tile_rows * step, not_a_number),
+        panels_(layout_.size() + q2l::simd::tile_rows * tile_depth, bfloat16_nan),
         scale_(layout_.padded_columns(), 1.0f) {
     q2l::kernels::pack_panels<float, DefaultArch, bfloat16>(
         layout_, q2l::kernels::PanelSource<float>{weight.data(), depth, 1, taps * depth},
@@ -53,8 +53,8 @@ class Panels {
 
 /// Rows of `depth` elements, each padded with zeros to whole steps; garbage fills the last tile.
 std::vector<bfloat16> padded_rows(const std::vector<float>& values, std::size_t depth) {
-  const std::size_t rows = values.size() / depth, stride = q2l::round_up(depth, step);
-  std::vector<bfloat16> out((rows + q2l::simd::tile_rows) * stride, not_a_number);
+  const std::size_t rows = values.size() / depth, stride = q2l::round_up(depth, tile_depth);
+  std::vector<bfloat16> out((rows + q2l::simd::tile_rows) * stride, bfloat16_nan);
   for (std::size_t r = 0; r < rows; ++r) {
     std::fill_n(out.data() + r * stride, stride, bfloat16{0});
     std::transform(values.data() + r * depth, values.data() + (r + 1) * depth,
@@ -81,7 +81,7 @@ TEST_CASE("Products on tile registers are right for all remainders of rows, colu
         std::vector<float> padded_bias = bias;
         padded_bias.resize(panels.matrix().layout.padded_columns());
         const TiledRows<bfloat16> tiled{
-            narrow.data(), 1, rows, q2l::round_up(depth, step), 0, 1, 0};
+            narrow.data(), 1, rows, q2l::round_up(depth, tile_depth), 0, 1, 0};
         PoisonedMatrix<float> out(rows, columns);
         const q2l::kernels::Epilogue<float> epilogue{padded_bias.data(), residual.data(), columns,
                                                      q2l::Activation::leaky_relu(0.1)};
@@ -111,7 +111,7 @@ TEST_CASE("Convolutions on tile registers read each tap where it lies", "[kernel
   constexpr std::size_t out_height = (height - kernel) / stride + 1;
   constexpr std::size_t out_width = (width - kernel) / stride + 1;
   for (const std::size_t channels : {4u, 12u, 20u, 32u, 100u}) {
-    const std::size_t taps = kernel * kernel, pixel = q2l::round_up(channels, step);
+    const std::size_t taps = kernel * kernel, pixel = q2l::round_up(channels, tile_depth);
     const std::vector<float> map =
         rounded(fill("map", batch * height * width * channels, 0.0, 1.0, 1));
     const std::vector<float> weight = rounded(fill("w", columns * taps * channels, 0.0, 1.0, 2));

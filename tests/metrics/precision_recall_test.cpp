@@ -15,11 +15,11 @@ using q2l::test::error_of;
 namespace {
 
 // Two images, four labels. Label 3 has no positives.
-const std::vector<float> scores = {0.9f, 0.6f, 0.5f, 0.2f,  //
-                                   0.8f, 0.3f, 0.4f, 0.7f};
-const std::vector<std::uint8_t> truth = {1, 0, 1, 0,  //
-                                         1, 1, 0, 0};
-const q2l::ScoredImages set{scores, truth, 4};
+const std::vector<float> image_scores = {0.9f, 0.6f, 0.5f, 0.2f,  //
+                                         0.8f, 0.3f, 0.4f, 0.7f};
+const std::vector<std::uint8_t> image_truth = {1, 0, 1, 0,  //
+                                               1, 1, 0, 0};
+const q2l::ScoredImages set{image_scores, image_truth, 4};
 
 }  // namespace
 

@@ -25,7 +25,7 @@ namespace {
 using q2l::ErrorCode;
 using Model = q2l::Query2Label<float>;
 
-const std::string data = std::string(Q2L_TESTS_DIR) + "/weights/data/";
+const std::string checkpoints = std::string(Q2L_TESTS_DIR) + "/weights/data/";
 
 nlohmann::json read_json(const std::string& path) {
   std::ifstream file(path);
@@ -93,12 +93,12 @@ TEST_CASE("A checkpoint that PyTorch wrote loads directly and scores as PyTorch 
                "resnet_basic_half.pth", "resnet_basic_bfloat16.pth", "resnet_bottleneck.pkl",
                "tresnet.pkl", "tresnet_v2.pkl", "swin.pkl", "cvt.pkl");
   CAPTURE(name);
-  const std::string stem = data + name.substr(0, name.find('.'));
+  const std::string stem = checkpoints + name.substr(0, name.find('.'));
   const nlohmann::json expected = read_json(stem + ".expect.json");
   const auto shape = expected["input"]["shape"].get<std::vector<std::size_t>>();
   const auto pixels =
       pictures(shape[0], shape[2], shape[3], expected["input"]["seed"].get<std::uint64_t>());
-  const Model model = load_model(data + name);
+  const Model model = load_model(checkpoints + name);
   const auto logits = logits_of(model, pixels, shape[0], shape[2], shape[3], 2);
   REQUIRE(expected["logits"].size() == shape[0]);
   for (std::size_t n = 0; n < shape[0]; ++n) {
@@ -115,7 +115,7 @@ TEST_CASE("Logits and maps have the same bits for any number of threads and batc
           "[model]") {
   const std::string family = GENERATE(from_range(families.begin(), families.end()));
   CAPTURE(family);
-  const Model model = load_model(data + family + ".pkl");
+  const Model model = load_model(checkpoints + family + ".pkl");
   const std::size_t side = model.config().image_size;
   const std::vector<float> pixels = pictures(4, side, side, 77);
   std::vector<float> maps;
@@ -137,7 +137,7 @@ TEST_CASE("Logits and maps have the same bits for any number of threads and batc
 }
 
 TEST_CASE("A subset of labels gets the bits and maps it has among all", "[model]") {
-  const Model model = load_model(data + "resnet_basic.pkl");
+  const Model model = load_model(checkpoints + "resnet_basic.pkl");
   const std::size_t side = model.config().image_size;
   const std::vector<float> pixels = pictures(2, side, side, 5);
   q2l::SerialRunner runner;
@@ -161,7 +161,7 @@ TEST_CASE("A subset of labels gets the bits and maps it has among all", "[model]
 }
 
 TEST_CASE("Attention maps are distributions over the grid", "[model]") {
-  const Model model = load_model(data + "cvt.pkl");
+  const Model model = load_model(checkpoints + "cvt.pkl");
   const std::size_t side = model.config().image_size;
   std::vector<float> maps;
   logits_of(model, pictures(1, side, side, 9), 1, side, side, 1, &maps);
@@ -181,7 +181,7 @@ TEST_CASE("Other resolutions work where the stride divides them, and are refused
           "[model]") {
   const std::string family = GENERATE(from_range(families.begin(), families.end()));
   CAPTURE(family);
-  const Model model = load_model(data + family + ".pkl");
+  const Model model = load_model(checkpoints + family + ".pkl");
   const std::size_t height = 3 * 32, width = 4 * 32;
   const std::vector<float> pixels = pictures(1, height, width, 3);
   for (const float logit : logits_of(model, pixels, 1, height, width, 2)) {
@@ -193,10 +193,10 @@ TEST_CASE("Other resolutions work where the stride divides them, and are refused
 }
 
 TEST_CASE("A model of one family alone answers as the one for any", "[model]") {
-  q2l::ModelFile file = q2l::open_model_file(data + "resnet_basic.pkl");
+  q2l::ModelFile file = q2l::open_model_file(checkpoints + "resnet_basic.pkl");
   using Arch = q2l::simd::DefaultArch;
   const auto single = q2l::Query2Label<float, Arch, q2l::ResNet>::load(file.weights, file.config);
-  const Model any = load_model(data + "resnet_basic.pkl");
+  const Model any = load_model(checkpoints + "resnet_basic.pkl");
   const std::size_t side = any.config().image_size;
   const std::vector<float> pixels = pictures(1, side, side, 4);
   q2l::SerialRunner runner;
@@ -204,7 +204,7 @@ TEST_CASE("A model of one family alone answers as the one for any", "[model]") {
   CHECK(session.query(session.encode({pixels.data(), 1, side, side, 3})).logits ==
         logits_of(any, pixels, 1, side, side, 1));
 
-  q2l::ModelFile other = q2l::open_model_file(data + "swin.pkl");
+  q2l::ModelFile other = q2l::open_model_file(checkpoints + "swin.pkl");
   CHECK(q2l::test::error_of([&] {
           static_cast<void>(
               q2l::Query2Label<float, Arch, q2l::ResNet>::load(other.weights, other.config));
@@ -212,7 +212,7 @@ TEST_CASE("A model of one family alone answers as the one for any", "[model]") {
 }
 
 TEST_CASE("After the first call of a size a session allocates no more scratch", "[model]") {
-  const Model model = load_model(data + "resnet_basic.pkl");
+  const Model model = load_model(checkpoints + "resnet_basic.pkl");
   const std::size_t side = model.config().image_size;
   const std::vector<float> pixels = pictures(2, side, side, 4);
   q2l::SerialRunner runner;
@@ -229,7 +229,7 @@ TEST_CASE("A packed file gives the bits of the plain one, mapped or read", "[mod
   const std::string family = GENERATE(from_range(families.begin(), families.end()));
   CAPTURE(family);
   const q2l::test::TemporaryFolder folder;
-  q2l::ModelFile file = q2l::open_model_file(data + family + ".pkl");
+  q2l::ModelFile file = q2l::open_model_file(checkpoints + family + ".pkl");
   const Model model = Model::load(file.weights, file.config);
   const std::string packed = folder / "packed";
   write_packed(packed, file, model);
@@ -257,7 +257,7 @@ TEST_CASE("Buffers have the same bits for any number of threads that pack", "[mo
   std::vector<std::string> checksums;
   for (const std::size_t threads : {1u, 2u, 3u}) {
     q2l::ModelFile file =
-        q2l::open_model_file(data + family + ".pkl", "", {}, {.threads = threads});
+        q2l::open_model_file(checkpoints + family + ".pkl", "", {}, {.threads = threads});
     checksums.push_back(q2l::BufferList(Model::load(file.weights, file.config)).checksum());
   }
   CHECK(checksums[1] == checksums[0]);
@@ -267,7 +267,7 @@ TEST_CASE("Buffers have the same bits for any number of threads that pack", "[mo
 TEST_CASE("A packed file that is foreign or damaged is refused", "[model][packed]") {
   const q2l::test::TemporaryFolder folder;
   const std::string packed = folder / "packed", damaged = folder / "damaged";
-  q2l::ModelFile file = q2l::open_model_file(data + "resnet_basic.pkl");
+  q2l::ModelFile file = q2l::open_model_file(checkpoints + "resnet_basic.pkl");
   write_packed(packed, file, Model::load(file.weights, file.config));
   using Tensors = std::vector<q2l::TensorBytes>;
   using Metadata = std::map<std::string, std::string>;
@@ -341,7 +341,7 @@ TEST_CASE("Damaged numbers of a packed file are found on request and do no harm"
           "[model][packed]") {
   const q2l::test::TemporaryFolder folder;
   const std::string packed = folder / "packed", damaged = folder / "damaged";
-  q2l::ModelFile file = q2l::open_model_file(data + "resnet_basic.pkl");
+  q2l::ModelFile file = q2l::open_model_file(checkpoints + "resnet_basic.pkl");
   write_packed(packed, file, Model::load(file.weights, file.config));
   std::string content = q2l::test::content_of(packed);
   content.back() ^= 1;

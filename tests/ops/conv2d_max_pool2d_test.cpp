@@ -64,7 +64,7 @@ std::vector<T> apart(const Stem& stem, const Conv2d<T>& layer, const PoisonedMat
 }
 
 template <class T>
-void check(const Stem& stem, Precision precision = Precision::f32) {
+void check_stem(const Stem& stem, Precision precision = Precision::f32) {
   CAPTURE(stem.shape.kernel, stem.shape.stride, stem.shape.padding, stem.pool.kernel,
           stem.pool.stride, stem.pool.padding, stem.height, stem.width);
   const Conv2d<T> layer = stem.layer<T>(precision);
@@ -101,20 +101,20 @@ class Counter final : public q2l::LayerObserver {
 }  // namespace
 
 TEMPLATE_TEST_CASE("A stem has the bits of its convolution and pooling", "[ops]", float, double) {
-  check<TestType>({{3, 64, 7, 2, 3}, {3, 2, 1}, 2, 67, 53});  // strips on several threads
+  check_stem<TestType>({{3, 64, 7, 2, 3}, {3, 2, 1}, 2, 67, 53});  // strips on several threads
   for (const Pool2dShape& pool : {Pool2dShape{3, 2, 1}, Pool2dShape{2, 2, 0}, Pool2dShape{3, 1, 1},
                                   Pool2dShape{1, 2, 0}, Pool2dShape{2, 3, 0}}) {
     for (std::size_t side = 7; side <= 24; ++side) {
-      check<TestType>({{3, 5, 7, 2, 3}, pool, 2, side, 31 - side});
-      check<TestType>({{2, 9, 3, 1, 0}, pool, 1, side, 9});
+      check_stem<TestType>({{3, 5, 7, 2, 3}, pool, 2, side, 31 - side});
+      check_stem<TestType>({{2, 9, 3, 1, 0}, pool, 1, side, 9});
     }
   }
 }
 
 TEST_CASE("A stem that cannot be fused has the bits of its two ops as well", "[ops]") {
-  check<float>({{16, 5, 7, 2, 3}, {3, 2, 1}, 2, 21, 18});                  // taps are positions
-  check<float>({{20, 5, 3, 1, 1}, {3, 2, 1}, 2, 21, 18});                  // perhaps Winograd
-  check<float>({{4, 5, 7, 2, 3}, {3, 2, 1}, 2, 21, 18}, Precision::bf16);  // narrow
+  check_stem<float>({{16, 5, 7, 2, 3}, {3, 2, 1}, 2, 21, 18});  // taps are positions
+  check_stem<float>({{20, 5, 3, 1, 1}, {3, 2, 1}, 2, 21, 18});  // perhaps Winograd
+  check_stem<float>({{4, 5, 7, 2, 3}, {3, 2, 1}, 2, 21, 18}, Precision::bf16);  // narrow
 }
 
 TEST_CASE("An observer sees the whole map of a stem's convolution", "[ops]") {

@@ -23,7 +23,7 @@ template <class T>
 using Conv2d = q2l::ops::Conv2d<T, DefaultArch>;
 
 /// A convolution and its input.
-struct Example {
+struct Conv2dExample {
   Conv2dShape shape;
   std::size_t batch, height, width;
   bool has_bias = false;
@@ -54,7 +54,7 @@ struct Example {
 };
 
 template <class T>
-void convolve(const Context& context, const Example& example, const Conv2d<T>& layer,
+void convolve(const Context& context, const Conv2dExample& example, const Conv2d<T>& layer,
               const PoisonedMatrix<T>& in, Matrix<T> out,
               const q2l::ops::OutputOptions<T>& options = {}) {
   const Conv2dShape& shape = example.shape;
@@ -66,7 +66,7 @@ void convolve(const Context& context, const Example& example, const Conv2d<T>& l
 }
 
 template <class T>
-void check(const Example& example) {
+void check_conv2d(const Conv2dExample& example) {
   const Conv2dShape& s = example.shape;
   CAPTURE(s.in_channels, s.out_channels, s.kernel, s.stride, s.padding, example.height,
           example.width, example.batch);
@@ -88,7 +88,7 @@ TEMPLATE_TEST_CASE("A convolution of any kernel, stride and padding is right", "
       for (std::size_t padding = 0; padding <= 3; ++padding) {
         // 3 and 15 channels: a tap is a kernel row; 16 and 21: a kernel position
         for (const std::size_t channels : {3u, 15u, 16u, 21u}) {
-          check<TestType>({{channels, 5, kernel, stride, padding}, 2, 9, 7});
+          check_conv2d<TestType>({{channels, 5, kernel, stride, padding}, 2, 9, 7});
         }
       }
     }
@@ -97,8 +97,8 @@ TEMPLATE_TEST_CASE("A convolution of any kernel, stride and padding is right", "
 
 TEMPLATE_TEST_CASE("A convolution of any number of channels is right", "[ops]", float, double) {
   for (std::size_t channels = 1; channels <= 67; ++channels) {
-    check<TestType>({{channels, 68 - channels, 3, 1, 1}, 1, 3, 5});
-    check<TestType>({{channels, 9, 1, 1, 0}, 1, 3, 5});
+    check_conv2d<TestType>({{channels, 68 - channels, 3, 1, 1}, 1, 3, 5});
+    check_conv2d<TestType>({{channels, 9, 1, 1, 0}, 1, 3, 5});
   }
 }
 
@@ -106,34 +106,34 @@ TEMPLATE_TEST_CASE("A convolution of odd maps is right down to one pixel", "[ops
   for (const std::size_t channels : {3u, 19u}) {
     for (std::size_t height = 1; height <= 8; ++height) {
       for (std::size_t width = 1; width <= 8; ++width) {
-        check<TestType>({{channels, 17, 3, 2, 1}, 2, height, width});
+        check_conv2d<TestType>({{channels, 17, 3, 2, 1}, 2, height, width});
       }
     }
-    check<TestType>({{channels, 4, 7, 2, 3}, 1, 1, 1});
-    check<TestType>({{channels, 4, 8, 8, 0}, 1, 16, 8});
+    check_conv2d<TestType>({{channels, 4, 7, 2, 3}, 1, 1, 1});
+    check_conv2d<TestType>({{channels, 4, 8, 8, 0}, 1, 16, 8});
   }
 }
 
 TEMPLATE_TEST_CASE("A convolution of a large kernel is right", "[ops]", float, double) {
-  check<TestType>({{3, 24, 4, 4, 0}, 1, 12, 8});    // Swin's patches
-  check<TestType>({{2, 5, 16, 16, 0}, 1, 33, 32});  // a vision transformer's
-  check<TestType>({{16, 3, 33, 1, 0}, 1, 34, 34});  // more positions than one chunk of depth
+  check_conv2d<TestType>({{3, 24, 4, 4, 0}, 1, 12, 8});    // Swin's patches
+  check_conv2d<TestType>({{2, 5, 16, 16, 0}, 1, 33, 32});  // a vision transformer's
+  check_conv2d<TestType>({{16, 3, 33, 1, 0}, 1, 34, 34});  // more positions than one chunk of depth
 }
 
 TEMPLATE_TEST_CASE("A convolution folds the normalisation behind it", "[ops]", float, double) {
   using T = TestType;
   const ChannelAffine norm{{2.0, -0.5, 0.0, 1e-3, 7.0}, {0.25, -1.0, 3.0, 0.0, -2.0}};
   for (const bool has_bias : {false, true}) {
-    check<T>({{3, 5, 3, 1, 1}, 1, 4, 5, has_bias, norm});
-    check<T>({{17, 5, 3, 1, 1}, 1, 4, 5, has_bias, norm});
-    check<T>({{17, 5, 1, 1, 0}, 1, 4, 5, has_bias, norm});
+    check_conv2d<T>({{3, 5, 3, 1, 1}, 1, 4, 5, has_bias, norm});
+    check_conv2d<T>({{17, 5, 3, 1, 1}, 1, 4, 5, has_bias, norm});
+    check_conv2d<T>({{17, 5, 1, 1, 0}, 1, 4, 5, has_bias, norm});
   }
 }
 
 TEMPLATE_TEST_CASE("A convolution adds a residual before its activation", "[ops]", float, double) {
   using T = TestType;
   for (const std::size_t channels : {3u, 20u}) {
-    const Example example{{channels, 23, 3, 1, 1}, 2, 5, 7, true};
+    const Conv2dExample example{{channels, 23, 3, 1, 1}, 2, 5, 7, true};
     const Conv2d<T> layer = example.layer<T>();
     const PoisonedMatrix<T> in = example.input<T>();
     const std::vector<float> residual_values = fill("residual", 70 * 23, 0.0, 3.0, 4);
@@ -154,7 +154,7 @@ TEMPLATE_TEST_CASE("A convolution adds a residual before its activation", "[ops]
 
 TEST_CASE("A convolution gives the same bits on any number of threads and for any batch", "[ops]") {
   for (const std::size_t channels : {3u, 40u}) {
-    const Example example{{channels, 72, 3, 2, 1}, 4, 41, 39, true};
+    const Conv2dExample example{{channels, 72, 3, 2, 1}, 4, 41, 39, true};
     const Conv2d<float> layer = example.layer<float>();
     const PoisonedMatrix<float> in = example.input<float>();
     const std::vector<float> all = same_bits_on_any_workers<float>(

@@ -27,7 +27,7 @@ template <class T>
 using ConvolutionalAttention = q2l::ops::ConvolutionalAttention<T, DefaultArch>;
 
 /// A layer, its tokens and its residual.
-struct Example {
+struct ConvolutionalAttentionExample {
   TokenGrid grid;
   std::size_t heads, width;
   std::vector<float> out = fill("out", width* width, 0.0, 1.0, 1);
@@ -101,7 +101,7 @@ struct Example {
 };
 
 template <class T>
-std::vector<T> check(const Example& example) {
+std::vector<T> check_convolutional_attention(const ConvolutionalAttentionExample& example) {
   const TokenGrid& grid = example.grid;
   CAPTURE(grid.height, grid.width, grid.class_tokens, example.heads, example.width);
   const ConvolutionalAttention<T> layer = example.layer<T>();
@@ -124,20 +124,23 @@ TEMPLATE_TEST_CASE("convolutional_attention is right with and without a class to
   for (const std::size_t class_tokens : {0u, 1u}) {
     for (const std::size_t heads : {1u, 3u}) {
       for (const std::size_t head_width : {1u, 7u, 16u}) {
-        check<TestType>({{2, 1, 1, class_tokens}, heads, heads * head_width});
-        check<TestType>({{2, 4, 6, class_tokens}, heads, heads * head_width});
-        check<TestType>({{1, 5, 3, class_tokens}, heads, heads * head_width});
+        check_convolutional_attention<TestType>(
+            {{2, 1, 1, class_tokens}, heads, heads * head_width});
+        check_convolutional_attention<TestType>(
+            {{2, 4, 6, class_tokens}, heads, heads * head_width});
+        check_convolutional_attention<TestType>(
+            {{1, 5, 3, class_tokens}, heads, heads * head_width});
       }
     }
   }
 }
 
 TEST_CASE("convolutional_attention gives an image the same bits in any batch", "[ops]") {
-  const Example example{{3, 5, 4, 1}, 2, 10};
+  const ConvolutionalAttentionExample example{{3, 5, 4, 1}, 2, 10};
   const ConvolutionalAttention<float> layer = example.layer<float>();
   const std::size_t size = example.grid.tokens() * 10;
   check_same_bits_alone(
-      check<float>(example), 3, example.grid.tokens(), 10,
+      check_convolutional_attention<float>(example), 3, example.grid.tokens(), 10,
       [&](const Context& context, std::size_t n, Matrix<float> out) {
         q2l::ops::convolutional_attention<float, DefaultArch>(
             context, layer, {1, 5, 4, 1}, {example.in.data() + n * size, example.grid.tokens(), 10},
@@ -146,7 +149,8 @@ TEST_CASE("convolutional_attention gives an image the same bits in any batch", "
 }
 
 TEST_CASE("convolutional_attention refuses operands that do not fit", "[ops]") {
-  const ConvolutionalAttention<float> layer = Example{{1, 2, 2, 1}, 2, 4}.layer<float>();
+  const ConvolutionalAttention<float> layer =
+      ConvolutionalAttentionExample{{1, 2, 2, 1}, 2, 4}.layer<float>();
   const auto call = [&](const Matrix<const float>& in, const Matrix<float>& out) {
     return [=, &layer](const Context& context) {
       q2l::ops::convolutional_attention<float, DefaultArch>(context, layer, {1, 2, 2, 1}, in, out);

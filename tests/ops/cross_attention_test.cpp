@@ -25,13 +25,14 @@ constexpr CrossAttentionForm forms[] = {CrossAttentionForm::project_memory,
                                         CrossAttentionForm::project_labels};
 
 template <class T>
-CrossAttention<T> layer_of(const MultiHeadAttentionReference& reference, CrossAttentionForm form) {
+CrossAttention<T> cross_attention_layer(const MultiHeadAttentionReference& reference,
+                                        CrossAttentionForm form) {
   return reference.layer<T>(
       [form](const MultiHeadAttentionParameters<T>& p) { return CrossAttention<T>(p, form); });
 }
 
 /// `labels` vectors asking the tokens of `images` images.
-struct Example {
+struct CrossAttentionExample {
   std::size_t images, labels, tokens, width, heads;
   std::vector<float> x = fill("x", labels* width, 0.0, 1.0, 1);
   std::vector<float> memory = fill("memory", images* tokens* width, 0.0, 1.0, 2);
@@ -53,9 +54,10 @@ struct Example {
 /// Runs `example` for images `first` and `count` - 1 after it; out [count K, D], maps
 /// [count A K, T] or null.
 template <class T>
-void attend(const Context& context, const Example& example, const CrossAttention<T>& layer,
-            std::size_t first, std::size_t count, Matrix<T> out, T* maps) {
-  const Example& e = example;
+void attend_memory(const Context& context, const CrossAttentionExample& example,
+                   const CrossAttention<T>& layer, std::size_t first, std::size_t count,
+                   Matrix<T> out, T* maps) {
+  const CrossAttentionExample& e = example;
   const PoisonedMatrix<T> x(e.labels, e.width, e.x);
   const PoisonedMatrix<T> memory(e.images * e.tokens, e.width, e.memory);
   const PoisonedMatrix<T> position(e.tokens, e.width, e.position);
@@ -77,19 +79,20 @@ void attend(const Context& context, const Example& example, const CrossAttention
 TEMPLATE_TEST_CASE("Both forms of cross-attention give the reference's values and weights", "[ops]",
                    float, double) {
   using T = TestType;
-  for (const Example& example :
-       {Example{1, 1, 1, 8, 1}, Example{1, 5, 1, 12, 2}, Example{1, 1, 9, 12, 3},
-        Example{2, 20, 49, 32, 4}, Example{3, 61, 7, 20, 5}, Example{1, 7, 60, 33, 1}}) {
+  for (const CrossAttentionExample& example :
+       {CrossAttentionExample{1, 1, 1, 8, 1}, CrossAttentionExample{1, 5, 1, 12, 2},
+        CrossAttentionExample{1, 1, 9, 12, 3}, CrossAttentionExample{2, 20, 49, 32, 4},
+        CrossAttentionExample{3, 61, 7, 20, 5}, CrossAttentionExample{1, 7, 60, 33, 1}}) {
     const auto expected = example.expected<T>();
     const std::size_t rows = example.images * example.labels;
     for (const CrossAttentionForm form : forms) {
       CAPTURE(example.labels, example.tokens, example.width, example.heads, static_cast<int>(form));
-      const CrossAttention<T> layer = layer_of<T>(example.reference, form);
+      const CrossAttention<T> layer = cross_attention_layer<T>(example.reference, form);
       PoisonedMatrix<T> out(rows, example.width), without_maps(rows, example.width);
       PoisonedMatrix<T> maps(rows * example.heads, example.tokens, 0);
       run_planned([&](const Context& context) {
-        attend<T>(context, example, layer, 0, example.images, out.view(), maps.view().data);
-        attend<T>(context, example, layer, 0, example.images, without_maps.view(), nullptr);
+        attend_memory<T>(context, example, layer, 0, example.images, out.view(), maps.view().data);
+        attend_memory<T>(context, example, layer, 0, example.images, without_maps.view(), nullptr);
       });
       // The reference bounds the first form. The second sums each score over head width + D
       // elements where the first sums D, then the head width: at most three times the error.
@@ -104,20 +107,20 @@ TEMPLATE_TEST_CASE("Both forms of cross-attention give the reference's values an
 }
 
 TEST_CASE("A label gets the same bits alone as among others", "[ops]") {
-  const Example all{1, 23, 31, 24, 3};
+  const CrossAttentionExample all{1, 23, 31, 24, 3};
   for (const CrossAttentionForm form : forms) {
-    const CrossAttention<float> layer = layer_of<float>(all.reference, form);
+    const CrossAttention<float> layer = cross_attention_layer<float>(all.reference, form);
     PoisonedMatrix<float> out(23, 24);
     run_planned([&](const Context& context) {
-      attend<float>(context, all, layer, 0, 1, out.view(), nullptr);
+      attend_memory<float>(context, all, layer, 0, 1, out.view(), nullptr);
     });
     for (const std::size_t label : {0u, 7u, 22u}) {
-      Example one{1, 1, 31, 24, 3};
+      CrossAttentionExample one{1, 1, 31, 24, 3};
       const auto begin = all.x.begin() + static_cast<std::ptrdiff_t>(label * 24);
       one.x.assign(begin, begin + 24);
       PoisonedMatrix<float> alone(1, 24);
       run_planned([&](const Context& context) {
-        attend<float>(context, one, layer, 0, 1, alone.view(), nullptr);
+        attend_memory<float>(context, one, layer, 0, 1, alone.view(), nullptr);
       });
       const float* const row = out.view().row(label);
       CHECK(same_bits(alone.values(), {row, row + 24}));
@@ -127,16 +130,16 @@ TEST_CASE("A label gets the same bits alone as among others", "[ops]") {
 
 TEST_CASE("Cross-attention gives the same bits on any number of threads and for any batch",
           "[ops]") {
-  const Example example{4, 80, 49, 64, 4};
+  const CrossAttentionExample example{4, 80, 49, 64, 4};
   for (const CrossAttentionForm form : forms) {
-    const CrossAttention<float> layer = layer_of<float>(example.reference, form);
+    const CrossAttention<float> layer = cross_attention_layer<float>(example.reference, form);
     const std::vector<float> all =
         same_bits_on_any_workers<float>(4 * 80, 64, [&](const Context& context, Matrix<float> out) {
-          attend<float>(context, example, layer, 0, 4, out, nullptr);
+          attend_memory<float>(context, example, layer, 0, 4, out, nullptr);
         });
     check_same_bits_alone(all, 4, 80, 64,
                           [&](const Context& context, std::size_t n, Matrix<float> out) {
-                            attend<float>(context, example, layer, n, 1, out, nullptr);
+                            attend_memory<float>(context, example, layer, n, 1, out, nullptr);
                           });
   }
 }

@@ -21,7 +21,7 @@ using q2l::simd::DefaultArch;
 namespace {
 
 /// A convolution and its input.
-struct Example {
+struct DepthwiseConv2dExample {
   DepthwiseConv2dShape shape;
   std::size_t batch, height, width;
   std::vector<float> weight =
@@ -42,7 +42,7 @@ struct Example {
 };
 
 template <class T>
-std::vector<T> check(const Example& example) {
+std::vector<T> check_depthwise_conv2d(const DepthwiseConv2dExample& example) {
   const DepthwiseConv2dShape& s = example.shape;
   CAPTURE(s.channels, s.kernel, s.stride, s.padding, example.height, example.width);
   const DepthwiseConv2d<T> layer(s, values_of<T>(example.weight), example.norm);
@@ -67,7 +67,7 @@ TEMPLATE_TEST_CASE("A depthwise convolution of any channels and odd sizes is rig
   for (std::size_t channels = 1; channels <= 67; ++channels) {
     for (const std::size_t stride : {1u, 2u}) {
       for (const std::size_t height : {1u, 5u}) {
-        check<TestType>({{channels, 3, stride, 1}, 2, height, 6 - stride});
+        check_depthwise_conv2d<TestType>({{channels, 3, stride, 1}, 2, height, 6 - stride});
       }
     }
   }
@@ -77,16 +77,16 @@ TEST_CASE("A depthwise convolution takes any kernel, stride and padding", "[ops]
   for (const std::size_t kernel : {1u, 2u, 5u, 8u}) {
     for (const std::size_t stride : {1u, 3u}) {
       for (const std::size_t padding : {0u, 1u, 4u}) {
-        check<float>({{13, kernel, stride, padding}, 1, 9, 8});
+        check_depthwise_conv2d<float>({{13, kernel, stride, padding}, 1, 9, 8});
       }
     }
   }
 }
 
 TEST_CASE("A depthwise convolution gives an image the same bits in any batch", "[ops]") {
-  const Example example{{19, 3, 2, 1}, 3, 5, 7};
+  const DepthwiseConv2dExample example{{19, 3, 2, 1}, 3, 5, 7};
   const DepthwiseConv2d<float> layer(example.shape, example.weight, example.norm);
-  check_same_bits_alone(check<float>(example), 3, 3 * 4, 19,
+  check_same_bits_alone(check_depthwise_conv2d<float>(example), 3, 3 * 4, 19,
                         [&](const Context& context, std::size_t n, Matrix<float> out) {
                           q2l::ops::depthwise_conv2d<float, DefaultArch>(
                               context, layer,

@@ -37,7 +37,9 @@ namespace {
 
 constexpr Precision precisions[] = {Precision::f32, Precision::bf16, Precision::int8};
 
-ProductSettings settings(Precision precision) { return {"layer", precision, {1.0f / 32, 100}}; }
+ProductSettings operand_settings(Precision precision) {
+  return {"layer", precision, {1.0f / 32, 100}};
+}
 
 Linear<float, DefaultArch> make_linear(std::size_t in, std::size_t out, Precision precision) {
   const float magnitude = 1.0f / std::sqrt(static_cast<float>(in));
@@ -46,7 +48,7 @@ Linear<float, DefaultArch> make_linear(std::size_t in, std::size_t out, Precisio
           fill("weight", in * out, 0.0, magnitude, in),
           fill("bias", out, 0.0, 1.0, out),
           {},
-          settings(precision)};
+          operand_settings(precision)};
 }
 
 Conv2d<float, DefaultArch> make_conv2d(const Conv2dShape& shape, Precision precision) {
@@ -57,7 +59,7 @@ Conv2d<float, DefaultArch> make_conv2d(const Conv2dShape& shape, Precision preci
           fill("bias", shape.out_channels, 0.0, 1.0, shape.out_channels),
           {},
           {},
-          settings(precision)};
+          operand_settings(precision)};
 }
 
 /// Counts what it is shown.

@@ -23,7 +23,7 @@ using Linear = q2l::ops::Linear<T, DefaultArch>;
 
 /// A layer with its weights in both forms.
 template <class T>
-struct Example {
+struct LinearExample {
   std::size_t in, out;
   bool has_bias = true;
   std::vector<float> weight = fill("weight", in* out, 0.0, 1.0, in);
@@ -46,7 +46,7 @@ TEMPLATE_TEST_CASE("A linear layer of odd sizes is right", "[ops]", float, doubl
       for (const std::size_t out_features : {1u, 2u, 15u, 16u, 33u, 70u}) {
         for (const bool has_bias : {false, true}) {
           CAPTURE(rows, in, out_features, has_bias);
-          const Example<T> example{in, out_features, has_bias};
+          const LinearExample<T> example{in, out_features, has_bias};
           CHECK(example.layer.in_features() == in);
           CHECK(example.layer.out_features() == out_features);
           const std::vector<float> values = fill("x", rows * in, 0.0, 1.0, rows);
@@ -66,7 +66,7 @@ TEMPLATE_TEST_CASE("A linear layer of odd sizes is right", "[ops]", float, doubl
 TEMPLATE_TEST_CASE("A linear layer adds a residual, its own output too, before its activation",
                    "[ops]", float, double) {
   using T = TestType;
-  const Example<T> example{21, 35};
+  const LinearExample<T> example{21, 35};
   const std::vector<float> values = fill("x", 13 * 21, 0.0, 1.0, 1);
   const std::vector<float> residual_values = fill("residual", 13 * 35, 0.0, 1.0, 2);
   const PoisonedMatrix<T> x(13, 21, values), residual(13, 35, residual_values, 7, 5);
@@ -91,7 +91,7 @@ TEST_CASE("A linear layer gives the same bits on any number of threads and for a
           "[ops]") {
   // One wide and one tall: tasks are split by columns and by rows.
   for (const auto& [rows, out_features] : {std::pair{52u, 1200u}, std::pair{1000u, 70u}}) {
-    const Example<float> example{70, out_features};
+    const LinearExample<float> example{70, out_features};
     const PoisonedMatrix<float> x(rows, 70, fill("x", rows * 70, 0.0, 1.0, 1));
     const std::vector<float> all = same_bits_on_any_workers<float>(
         rows, out_features, [&](const Context& context, Matrix<float> out) {
@@ -107,7 +107,7 @@ TEST_CASE("A linear layer gives the same bits on any number of threads and for a
 }
 
 TEST_CASE("A linear layer of no rows does nothing", "[ops]") {
-  const Example<float> example{3, 5};
+  const LinearExample<float> example{3, 5};
   PoisonedMatrix<float> out(0, 5);
   run_planned([&](const Context& context) {
     q2l::ops::linear<float, DefaultArch>(context, example.layer, Matrix<const float>(nullptr, 0, 3),

@@ -20,7 +20,8 @@ namespace {
 constexpr q2l::test::Domain domain = MaxPool2dReference::domain;
 
 template <class T>
-void check(const Pool2dShape& shape, std::size_t height, std::size_t width, std::size_t channels) {
+void check_max_pool2d(const Pool2dShape& shape, std::size_t height, std::size_t width,
+                      std::size_t channels) {
   CAPTURE(shape.kernel, shape.stride, shape.padding, height, width, channels);
   const std::vector<float> values =
       fill("in", 2 * height * width * channels, domain.center, domain.radius, channels);
@@ -42,17 +43,17 @@ void check(const Pool2dShape& shape, std::size_t height, std::size_t width, std:
 TEMPLATE_TEST_CASE("Max pooling takes the largest of each window and never the padding", "[ops]",
                    float, double) {
   for (std::size_t channels = 1; channels <= 67; ++channels)
-    check<TestType>({3, 2, 1}, 5, 7, channels);
+    check_max_pool2d<TestType>({3, 2, 1}, 5, 7, channels);
   for (const Pool2dShape& shape :
        {Pool2dShape{3, 2, 1}, Pool2dShape{2, 2, 0}, Pool2dShape{3, 1, 1}, Pool2dShape{2, 1, 1},
         Pool2dShape{5, 3, 2}, Pool2dShape{1, 2, 0}}) {
     for (std::size_t height = shape.kernel; height <= 8; ++height) {
       for (std::size_t width = shape.kernel; width <= 8; ++width) {
-        check<TestType>(shape, height, width, 9);
+        check_max_pool2d<TestType>(shape, height, width, 9);
       }
     }
   }
-  check<TestType>({3, 2, 1}, 1, 1, 5);  // a map smaller than the kernel
+  check_max_pool2d<TestType>({3, 2, 1}, 1, 1, 5);  // a map smaller than the kernel
 }
 
 TEST_CASE("Max pooling gives the same bits on any number of threads and for any batch", "[ops]") {

@@ -22,7 +22,7 @@ template <class T>
 using SelfAttention = q2l::ops::SelfAttention<T, DefaultArch>;
 
 template <class T>
-SelfAttention<T> layer_of(const MultiHeadAttentionReference& reference) {
+SelfAttention<T> self_attention_layer(const MultiHeadAttentionReference& reference) {
   return reference.layer<T>(
       [](const MultiHeadAttentionParameters<T>& p) { return SelfAttention<T>(p); });
 }
@@ -38,7 +38,7 @@ TEMPLATE_TEST_CASE("Self-attention takes queries and keys from one input and val
     CAPTURE(sequences, tokens, width, heads);
     const MultiHeadAttentionReference reference =
         MultiHeadAttentionReference::filled("attn", width, heads);
-    const SelfAttention<T> layer = layer_of<T>(reference);
+    const SelfAttention<T> layer = self_attention_layer<T>(reference);
     const std::size_t rows = sequences * tokens;
     const std::vector<float> x = fill("x", rows * width, 0.0, 1.0, 1);
     const std::vector<float> positioned = fill("positioned", rows * width, 0.0, 1.0, 2);
@@ -62,7 +62,7 @@ TEMPLATE_TEST_CASE("Self-attention takes queries and keys from one input and val
 TEST_CASE("Self-attention gives the same bits on any number of threads and for any batch",
           "[ops]") {
   const SelfAttention<float> layer =
-      layer_of<float>(MultiHeadAttentionReference::filled("attn", 96, 4));
+      self_attention_layer<float>(MultiHeadAttentionReference::filled("attn", 96, 4));
   const PoisonedMatrix<float> x(4 * 60, 96, fill("x", 4 * 60 * 96, 0.0, 1.0, 1));
   const std::vector<float> all =
       same_bits_on_any_workers<float>(4 * 60, 96, [&](const Context& context, Matrix<float> out) {
@@ -78,7 +78,7 @@ TEST_CASE("Self-attention gives the same bits on any number of threads and for a
 TEST_CASE("Planning finds exactly the memory that self-attention takes on any number of workers",
           "[ops]") {
   const SelfAttention<float> layer =
-      layer_of<float>(MultiHeadAttentionReference::filled("attn", 24, 3));
+      self_attention_layer<float>(MultiHeadAttentionReference::filled("attn", 24, 3));
   PoisonedMatrix<float> x(2 * 50, 24, fill("x", 2 * 50 * 24, 0.0, 1.0, 1));
   q2l::SerialRunner runner;
   for (const std::size_t workers : {1u, 2u, 8u}) {

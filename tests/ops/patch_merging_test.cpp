@@ -22,7 +22,7 @@ template <class T>
 using PatchMerging = q2l::ops::PatchMerging<T, DefaultArch>;
 
 /// A layer and its input [N, H, W, C].
-struct Example {
+struct PatchMergingExample {
   std::size_t batch, height, width, channels;
   std::size_t out_height = (height + 1) / 2, out_width = (width + 1) / 2;
   std::size_t pixels = batch * out_height * out_width;  ///< of the output
@@ -65,7 +65,7 @@ TEMPLATE_TEST_CASE("Patch merging joins 2 x 2 neighbours of grids of any size", 
     for (const std::size_t height : {1u, 2u, 5u}) {
       for (const std::size_t width : {2u, 3u, 6u}) {
         CAPTURE(channels, height, width);
-        const Example example{2, height, width, channels};
+        const PatchMergingExample example{2, height, width, channels};
         const PatchMerging<T> layer = example.layer<T>();
         const PoisonedMatrix<T> in(2 * height * width, channels, example.in);
         const std::vector<T> result = same_bits_on_any_workers<T>(
@@ -83,7 +83,7 @@ TEMPLATE_TEST_CASE("Patch merging joins 2 x 2 neighbours of grids of any size", 
 
 TEST_CASE("Patch merging refuses operands that do not fit", "[ops]") {
   using Map = FeatureMap<float>;
-  const PatchMerging<float> layer = Example{1, 5, 4, 3}.layer<float>();
+  const PatchMerging<float> layer = PatchMergingExample{1, 5, 4, 3}.layer<float>();
   const auto call = [&](const Map& in, const Map& out) {
     return [=, &layer](const Context& context) {
       q2l::ops::patch_merging<float, DefaultArch>(context, layer, in, out);

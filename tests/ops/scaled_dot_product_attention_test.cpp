@@ -20,7 +20,7 @@ using q2l::simd::DefaultArch;
 namespace {
 
 /// Operands of `sequences` attentions of `queries` queries to `tokens` tokens.
-struct Example {
+struct ScaledDotProductExample {
   std::size_t sequences, queries, tokens, heads, head_width;
   double magnitude = 1.0;
   std::size_t width = heads * head_width;
@@ -37,9 +37,9 @@ struct Example {
 };
 
 template <class T>
-void attend(const Context& context, const Example& example, T scale, const AttentionBias<T>& bias,
-            Matrix<T> out, T* maps) {
-  const Example& e = example;
+void attend(const Context& context, const ScaledDotProductExample& example, T scale,
+            const AttentionBias<T>& bias, Matrix<T> out, T* maps) {
+  const ScaledDotProductExample& e = example;
   const PoisonedMatrix<T> q(e.sequences * e.queries, e.width, e.q);
   const PoisonedMatrix<T> k(e.sequences * e.tokens, e.width, e.k, 5, 2);
   const PoisonedMatrix<T> v(e.sequences * e.tokens, e.width, e.v, 2, 7);
@@ -49,8 +49,8 @@ void attend(const Context& context, const Example& example, T scale, const Atten
 
 /// Checks values and attention weights, and that asking for the weights changes no value.
 template <class T>
-void check(const Example& example, double scale, const AttentionBias<T>& bias = {},
-           const Estimate& bias_values = {}) {
+void check_attention(const ScaledDotProductExample& example, double scale,
+                     const AttentionBias<T>& bias = {}, const Estimate& bias_values = {}) {
   CAPTURE(example.sequences, example.queries, example.tokens, example.heads, example.head_width);
   const auto expected = example.expected<T>(scale, bias_values);
   const std::size_t rows = example.sequences * example.queries;
@@ -73,19 +73,19 @@ TEMPLATE_TEST_CASE("Attention of odd sizes is right, and so are its weights", "[
                    double) {
   for (const std::size_t queries : {1u, 2u, 47u, 48u, 49u, 101u}) {
     for (const std::size_t tokens : {1u, 2u, 9u, 17u, 64u}) {
-      check<TestType>({1, queries, tokens, 2, 12}, 0.3);
+      check_attention<TestType>({1, queries, tokens, 2, 12}, 0.3);
     }
   }
   for (const std::size_t head_width : {1u, 3u, 8u, 17u, 33u}) {
     for (const std::size_t heads : {1u, 3u, 5u}) {
-      check<TestType>({3, 7, 11, heads, head_width}, 0.5);
+      check_attention<TestType>({3, 7, 11, heads, head_width}, 0.5);
     }
   }
 }
 
 TEMPLATE_TEST_CASE("Attention to one key returns its value", "[ops]", float, double) {
   using T = TestType;
-  const Example example{2, 3, 1, 2, 5};
+  const ScaledDotProductExample example{2, 3, 1, 2, 5};
   PoisonedMatrix<T> out(6, 10), maps(12, 1, 0);
   run_planned([&](const Context& context) {
     attend<T>(context, example, T(1), {}, out.view(), maps.view().data);
@@ -101,13 +101,13 @@ TEMPLATE_TEST_CASE("Attention to one key returns its value", "[ops]", float, dou
 TEMPLATE_TEST_CASE("Attention survives logits whose exponentials overflow", "[ops]", float,
                    double) {
   using T = TestType;
-  check<T>({1, 5, 13, 1, 16, 8.0}, 1.0);  // scores hundreds apart
-  Example example{1, 4, 9, 1, 1};
+  check_attention<T>({1, 5, 13, 1, 16, 8.0}, 1.0);  // scores hundreds apart
+  ScaledDotProductExample example{1, 4, 9, 1, 1};
   example.q.assign(4, 1.0f);
   example.k = fill("k", 9, 95.0, 5.0, 1);  // scores of 90 to 100
-  check<T>(example, 1.0);
+  check_attention<T>(example, 1.0);
   for (float& value : example.k) value = -value;
-  check<T>(example, 1.0);
+  check_attention<T>(example, 1.0);
 }
 
 TEMPLATE_TEST_CASE("Attention adds the bias of its head and the mask of its sequence", "[ops]",
@@ -115,7 +115,7 @@ TEMPLATE_TEST_CASE("Attention adds the bias of its head and the mask of its sequ
   using T = TestType;
   constexpr std::size_t sequences = 4, queries = 50, tokens = 13, heads = 3;
   constexpr std::size_t table = queries * tokens;
-  const Example example{sequences, queries, tokens, heads, 8};
+  const ScaledDotProductExample example{sequences, queries, tokens, heads, 8};
   const std::vector<float> head_values = fill("bias", heads * table, 0.0, 2.0, 1);
   std::vector<float> mask_values = fill("mask", 2 * table, 0.0, 1.0, 2);
   for (float& value : mask_values) value = value > 0.0f ? 0.0f : -100.0f;
@@ -133,15 +133,17 @@ TEMPLATE_TEST_CASE("Attention adds the bias of its head and the mask of its sequ
   const PoisonedMatrix<T> head_bias(1, heads * table, head_values);
   const PoisonedMatrix<T> masks(1, 2 * table, mask_values);
   const std::size_t rows = sequences * heads * queries;
-  check<T>(example, 0.4, {.heads = head_bias.view().data}, {rows, tokens, heads_only});
-  check<T>(example, 0.4,
-           {.heads = head_bias.view().data, .masks = masks.view().data, .mask_of = mask_of.data()},
-           {rows, tokens, with_masks});
+  check_attention<T>(example, 0.4, {.heads = head_bias.view().data}, {rows, tokens, heads_only});
+  check_attention<T>(
+      example, 0.4,
+      {.heads = head_bias.view().data, .masks = masks.view().data, .mask_of = mask_of.data()},
+      {rows, tokens, with_masks});
 }
 
 TEST_CASE("Attention gives the same bits on any number of threads and for any batch", "[ops]") {
   // Many pairs of sequence and head, and a single one whose queries are split.
-  for (const Example& example : {Example{4, 100, 30, 3, 16}, Example{4, 300, 20, 1, 8}}) {
+  for (const ScaledDotProductExample& example :
+       {ScaledDotProductExample{4, 100, 30, 3, 16}, ScaledDotProductExample{4, 300, 20, 1, 8}}) {
     const std::size_t rows = example.sequences * example.queries;
     const std::vector<float> all = same_bits_on_any_workers<float>(
         rows, example.width, [&](const Context& context, Matrix<float> out) {
@@ -149,7 +151,7 @@ TEST_CASE("Attention gives the same bits on any number of threads and for any ba
         });
     check_same_bits_alone(all, 4, example.queries, example.width,
                           [&](const Context& context, std::size_t n, Matrix<float> out) {
-                            Example alone = example;
+                            ScaledDotProductExample alone = example;
                             const auto image = [&](const std::vector<float>& values) {
                               const auto size = static_cast<std::ptrdiff_t>(values.size() / 4);
                               const auto begin =
@@ -166,7 +168,7 @@ TEST_CASE("Attention gives the same bits on any number of threads and for any ba
 }
 
 TEST_CASE("One query split over threads has the weights it has on one", "[ops]") {
-  const Example example{1, 200, 20, 1, 8};
+  const ScaledDotProductExample example{1, 200, 20, 1, 8};
   same_bits_on_any_workers<float>(200, 20, [&](const Context& context, Matrix<float> maps) {
     std::vector<float> out(200 * 8), own_maps(200 * 20);
     attend<float>(context, example, 0.5f, {}, {out.data(), 200, 8}, own_maps.data());

@@ -24,7 +24,7 @@ template <class T>
 using WindowAttention = q2l::ops::WindowAttention<T, DefaultArch>;
 
 /// A layer, its input [N, H, W, D] and its residual.
-struct Example {
+struct WindowAttentionExample {
   WindowPartition p;  ///< how the grids are cut
   std::size_t heads, width;
   std::size_t window;  ///< of the layer
@@ -73,7 +73,7 @@ struct Example {
 };
 
 template <class T>
-std::vector<T> check(const Example& example) {
+std::vector<T> check_window_attention(const WindowAttentionExample& example) {
   const WindowPartition& p = example.p;
   CAPTURE(p.height, p.width, example.window, example.is_shifted, example.heads, example.width);
   const WindowAttention<T> layer = example.layer<T>();
@@ -98,13 +98,14 @@ TEMPLATE_TEST_CASE("window_attention attends within windows, shifted and padded"
   for (const std::size_t heads : {1u, 3u}) {
     for (const std::size_t head_width : {1u, 5u, 16u}) {
       const std::size_t width = heads * head_width;
-      check<TestType>({{2, 4, 4, 2, 0}, heads, width, 2, false});
-      check<TestType>({{2, 4, 6, 2, 1}, heads, width, 2, true});
-      check<TestType>({{1, 6, 6, 3, 1}, heads, width, 3, true});
-      check<TestType>({{1, 9, 9, 3, 1}, heads, width, 3, true});  // with inner windows
-      check<TestType>({{2, 5, 8, 4, 0}, heads, width, 4, false});
-      check<TestType>({{1, 5, 7, 3, 1}, heads, width, 3, true});
-      check<TestType>({{1, 9, 7, 4, 2}, heads, width, 4, true});
+      check_window_attention<TestType>({{2, 4, 4, 2, 0}, heads, width, 2, false});
+      check_window_attention<TestType>({{2, 4, 6, 2, 1}, heads, width, 2, true});
+      check_window_attention<TestType>({{1, 6, 6, 3, 1}, heads, width, 3, true});
+      check_window_attention<TestType>(
+          {{1, 9, 9, 3, 1}, heads, width, 3, true});  // with inner windows
+      check_window_attention<TestType>({{2, 5, 8, 4, 0}, heads, width, 4, false});
+      check_window_attention<TestType>({{1, 5, 7, 3, 1}, heads, width, 3, true});
+      check_window_attention<TestType>({{1, 9, 7, 4, 2}, heads, width, 4, true});
     }
   }
 }
@@ -113,19 +114,19 @@ TEMPLATE_TEST_CASE(
     "window_attention does not shift in a grid as small as a window and clips the "
     "window to a smaller one",
     "[ops]", float, double) {
-  check<TestType>({{2, 3, 3, 3, 0}, 2, 6, 3, true});
-  check<TestType>({{2, 2, 2, 2, 0}, 2, 6, 4, true});
-  check<TestType>({{2, 1, 1, 1, 0}, 2, 6, 4, false});
-  check<TestType>({{2, 3, 5, 3, 0}, 2, 6, 4, true});
-  check<TestType>({{2, 5, 4, 4, 0}, 2, 6, 4, true});
+  check_window_attention<TestType>({{2, 3, 3, 3, 0}, 2, 6, 3, true});
+  check_window_attention<TestType>({{2, 2, 2, 2, 0}, 2, 6, 4, true});
+  check_window_attention<TestType>({{2, 1, 1, 1, 0}, 2, 6, 4, false});
+  check_window_attention<TestType>({{2, 3, 5, 3, 0}, 2, 6, 4, true});
+  check_window_attention<TestType>({{2, 5, 4, 4, 0}, 2, 6, 4, true});
 }
 
 TEST_CASE(
     "window_attention gives an image the same bits in any batch, and in place of its residual",
     "[ops]") {
-  const Example example{{3, 7, 9, 4, 2}, 2, 12, 4, true};
+  const WindowAttentionExample example{{3, 7, 9, 4, 2}, 2, 12, 4, true};
   const WindowAttention<float> layer = example.layer<float>();
-  const std::vector<float> all = check<float>(example);
+  const std::vector<float> all = check_window_attention<float>(example);
   check_same_bits_alone(all, 3, 7 * 9, 12,
                         [&](const Context& context, std::size_t n, Matrix<float> out) {
                           const std::size_t first = n * 7 * 9 * 12;

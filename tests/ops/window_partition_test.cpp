@@ -25,7 +25,7 @@ const std::vector<WindowPartition> partitions{{2, 4, 4, 2, 1}, {2, 5, 7, 3, 1}, 
                                               {1, 4, 4, 4, 3}};
 
 /// A linear layer between a partition's grids and windows.
-struct Example {
+struct WindowPartitionExample {
   std::size_t in;
   const WindowPartition& p = partitions[in % partitions.size()];
   std::size_t out = in * 5 % 23 + 1;
@@ -49,7 +49,7 @@ TEMPLATE_TEST_CASE("A linear layer reads tokens in the order of shifted windows"
                    double) {
   using T = TestType;
   for (std::size_t channels = 1; channels <= 67; ++channels) {
-    const Example example{channels};
+    const WindowPartitionExample example{channels};
     const WindowPartition& p = example.p;
     CAPTURE(channels, p.height, p.width, p.window, p.shift);
     const auto layer = example.layer<T>();
@@ -72,7 +72,7 @@ TEMPLATE_TEST_CASE("A linear layer puts tokens of shifted windows back and adds 
                    "[ops]", float, double) {
   using T = TestType;
   for (std::size_t channels = 1; channels <= 67; ++channels) {
-    const Example example{channels};
+    const WindowPartitionExample example{channels};
     const WindowPartition& p = example.p;
     CAPTURE(channels, p.height, p.width, p.window, p.shift);
     const auto layer = example.layer<T>();

@@ -26,7 +26,7 @@ template <class T>
 using WinogradConv2d = q2l::ops::WinogradConv2d<T, DefaultArch>;
 
 /// A convolution by tiles and its input.
-struct Example {
+struct WinogradExample {
   std::size_t tile, in_channels, out_channels, batch, height, width;
   std::vector<float> weight = fill("weight", out_channels* in_channels * 9, 0.0, 1.0, 1);
   std::vector<float> bias = fill("bias", out_channels, 0.0, 1.0, 2);
@@ -115,23 +115,24 @@ struct Example {
 };
 
 template <class T>
-void convolve(const Context& context, const Example& example, const WinogradConv2d<T>& layer,
-              const PoisonedMatrix<T>& in, Matrix<T> out,
-              const q2l::ops::OutputOptions<T>& options = {}) {
+void convolve_winograd(const Context& context, const WinogradExample& example,
+                       const WinogradConv2d<T>& layer, const PoisonedMatrix<T>& in, Matrix<T> out,
+                       const q2l::ops::OutputOptions<T>& options = {}) {
   q2l::ops::winograd_conv2d<T, DefaultArch>(
       context, layer, in.map(example.batch, example.height, example.width),
       {out.data, example.batch, example.height, example.width, out.columns, out.stride}, options);
 }
 
 template <class T>
-void check(const Example& example) {
+void check_winograd(const WinogradExample& example) {
   CAPTURE(example.tile, example.in_channels, example.out_channels, example.batch, example.height,
           example.width);
   const WinogradConv2d<T> layer = example.layer<T>();
   const PoisonedMatrix<T> in(example.pixels(), example.in_channels, example.in);
   PoisonedMatrix<T> out(example.pixels(), example.out_channels);
-  run_planned(
-      [&](const Context& context) { convolve<T>(context, example, layer, in, out.view()); });
+  run_planned([&](const Context& context) {
+    convolve_winograd<T>(context, example, layer, in, out.view());
+  });
   CHECK(differences(out.view(), example.expected<T>()) == "");
   CHECK(out.is_intact());
 }
@@ -143,7 +144,7 @@ TEMPLATE_TEST_CASE("A convolution by tiles is right for any map down to one pixe
   for (const std::size_t tile : {2u, 4u}) {
     for (std::size_t height = 1; height <= 9; ++height) {
       for (std::size_t width = 1; width <= 9; ++width) {
-        check<TestType>({tile, 9, 5, 2, height, width});
+        check_winograd<TestType>({tile, 9, 5, 2, height, width});
       }
     }
   }
@@ -153,10 +154,10 @@ TEMPLATE_TEST_CASE("A convolution by tiles is right for any number of channels",
                    double) {
   for (const std::size_t tile : {2u, 4u}) {
     for (std::size_t channels = 1; channels <= 35; ++channels) {
-      check<TestType>({tile, channels, 36 - channels, 1, 5, 6});
+      check_winograd<TestType>({tile, channels, 36 - channels, 1, 5, 6});
     }
-    check<TestType>({tile, 300, 3, 1, 6, 5});  // more than a chunk of depth
-    check<TestType>({tile, 3, 600, 1, 6, 5});  // all threads on one block
+    check_winograd<TestType>({tile, 300, 3, 1, 6, 5});  // more than a chunk of depth
+    check_winograd<TestType>({tile, 3, 600, 1, 6, 5});  // all threads on one block
   }
 }
 
@@ -164,7 +165,7 @@ TEMPLATE_TEST_CASE("A convolution by tiles adds a residual before its activation
                    double) {
   using T = TestType;
   for (const std::size_t tile : {2u, 4u}) {
-    const Example example{tile, 20, 23, 2, 5, 7};
+    const WinogradExample example{tile, 20, 23, 2, 5, 7};
     const WinogradConv2d<T> layer = example.layer<T>();
     const PoisonedMatrix<T> in(example.pixels(), 20, example.in);
     const PoisonedMatrix<T> residual(example.pixels(), 23, example.residual, 4, 2);
@@ -172,8 +173,10 @@ TEMPLATE_TEST_CASE("A convolution by tiles adds a residual before its activation
          {Activation::relu(), Activation::leaky_relu(1e-3), Activation::gelu()}) {
       PoisonedMatrix<T> out(example.pixels(), 23), in_place(example.pixels(), 23, example.residual);
       run_planned([&](const Context& context) {
-        convolve<T>(context, example, layer, in, out.view(), {activation, residual.view()});
-        convolve<T>(context, example, layer, in, in_place.view(), {activation, in_place.view()});
+        convolve_winograd<T>(context, example, layer, in, out.view(),
+                             {activation, residual.view()});
+        convolve_winograd<T>(context, example, layer, in, in_place.view(),
+                             {activation, in_place.view()});
       });
       CHECK(differences(out.view(), example.expected<T>(true, activation)) == "");
       CHECK(same_bits(in_place.values(), out.values()));
@@ -186,13 +189,13 @@ TEST_CASE("A convolution by tiles gives the same bits on any number of threads a
           "[ops]") {
   for (const std::size_t tile : {2u, 4u}) {
     for (const std::size_t channels : {40u, 600u}) {  // blocks of one thread and of all
-      const Example example{tile, channels, 72, 3, 23, 18};
+      const WinogradExample example{tile, channels, 72, 3, 23, 18};
       CAPTURE(tile, channels);
       const WinogradConv2d<float> layer = example.layer<float>();
       const PoisonedMatrix<float> in(example.pixels(), channels, example.in);
       const std::vector<float> all = same_bits_on_any_workers<float>(
           example.pixels(), 72, [&](const Context& context, Matrix<float> out) {
-            convolve<float>(context, example, layer, in, out);
+            convolve_winograd<float>(context, example, layer, in, out);
           });
       check_same_bits_alone(
           all, 3, 23 * 18, 72, [&](const Context& context, std::size_t n, Matrix<float> out) {
@@ -204,12 +207,13 @@ TEST_CASE("A convolution by tiles gives the same bits on any number of threads a
 }
 
 TEST_CASE("A convolution by tiles of an empty batch does nothing", "[ops]") {
-  const Example example{4, 16, 16, 0, 4, 4};
+  const WinogradExample example{4, 16, 16, 0, 4, 4};
   const WinogradConv2d<float> layer = example.layer<float>();
   const PoisonedMatrix<float> in(0, 16);
   PoisonedMatrix<float> out(0, 16);
-  run_planned(
-      [&](const Context& context) { convolve<float>(context, example, layer, in, out.view()); });
+  run_planned([&](const Context& context) {
+    convolve_winograd<float>(context, example, layer, in, out.view());
+  });
   CHECK(out.is_intact());
 }
 
@@ -233,7 +237,7 @@ TEST_CASE("Tiles are chosen for 3x3 convolutions of stride 1 with channels enoug
 }
 
 TEST_CASE("A convolution by tiles refuses operands that do not fit", "[ops]") {
-  const Example example{4, 3, 2, 1, 4, 5};
+  const WinogradExample example{4, 3, 2, 1, 4, 5};
   const WinogradConv2d<float> layer = example.layer<float>();
   std::vector<float> storage(1000);
   const auto map = [&](std::size_t n, std::size_t h, std::size_t w, std::size_t c) {

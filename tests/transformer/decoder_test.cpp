@@ -26,7 +26,7 @@ template <class T>
 using Decoder = q2l::Decoder<T, DefaultArch>;
 
 template <class T>
-Decoder<T> load(const DecoderReference& reference, CrossAttentionForm form) {
+Decoder<T> load_decoder(const DecoderReference& reference, CrossAttentionForm form) {
   WeightMap weights;
   reference.add_to(weights);
   Decoder<T> decoder = Decoder<T>::load(weights, reference.shape, form);
@@ -34,7 +34,8 @@ Decoder<T> load(const DecoderReference& reference, CrossAttentionForm form) {
   return decoder;
 }
 
-TransformerShape shape_of(std::size_t layers, bool keep_first, bool keep_other, bool pre_norm) {
+TransformerShape decoder_shape(std::size_t layers, bool keep_first, bool keep_other,
+                               bool pre_norm) {
   TransformerShape shape;
   shape.width = 24;
   shape.heads = 3;
@@ -91,9 +92,9 @@ TEST_CASE("The decoder does what the reference implementation writes down, with 
           "[transformer]") {
   const Tokens in{2, 7};
   for (const TransformerShape& shape :
-       {shape_of(1, false, false, false), shape_of(2, false, false, false),
-        shape_of(2, true, false, false), shape_of(3, false, true, false),
-        shape_of(2, true, true, false), shape_of(2, true, true, true)}) {
+       {decoder_shape(1, false, false, false), decoder_shape(2, false, false, false),
+        decoder_shape(2, true, false, false), decoder_shape(3, false, true, false),
+        decoder_shape(2, true, true, false), decoder_shape(2, true, true, true)}) {
     const DecoderReference reference(shape);
     const auto expected = reference.apply<double>({in.images * in.tokens, in.width, in.memory},
                                                   {in.tokens, in.width, in.position}, in.images);
@@ -101,7 +102,7 @@ TEST_CASE("The decoder does what the reference implementation writes down, with 
     for (const CrossAttentionForm form : forms) {
       CAPTURE(shape.decoder_layers, shape.keep_first_self_attention,
               shape.keep_other_self_attention, shape.pre_norm, static_cast<int>(form));
-      const Decoder<double> decoder = load<double>(reference, form);
+      const Decoder<double> decoder = load_decoder<double>(reference, form);
       CHECK(decoder.labels_interact() ==
             (shape.keep_first_self_attention ||
              (shape.keep_other_self_attention && shape.decoder_layers > 1)));
@@ -126,10 +127,10 @@ TEST_CASE("A subset of the labels has the bits it has among all, in any order", 
   const Tokens in{2, 9};
   const std::vector<std::size_t> subset = {7, 0, 10, 3, 3};
   for (const TransformerShape& shape :
-       {shape_of(2, false, false, false), shape_of(2, true, true, true)}) {
+       {decoder_shape(2, false, false, false), decoder_shape(2, true, true, true)}) {
     for (const CrossAttentionForm form : forms) {
       CAPTURE(shape.pre_norm, static_cast<int>(form));
-      const Decoder<float> decoder = load<float>(DecoderReference(shape), form);
+      const Decoder<float> decoder = load_decoder<float>(DecoderReference(shape), form);
       const std::size_t map_groups = in.images * shape.decoder_layers * shape.heads;
       PoisonedMatrix<float> all(in.images * 11, 24), all_maps(map_groups * 11, 9, 0);
       PoisonedMatrix<float> some(in.images * 5, 24), some_maps(map_groups * 5, 9, 0);
@@ -162,7 +163,7 @@ TEST_CASE("The decoder gives the same bits on any number of threads and for any 
   const Tokens in{4, 49};
   for (const CrossAttentionForm form : forms) {
     const Decoder<float> decoder =
-        load<float>(DecoderReference(shape_of(2, true, false, false)), form);
+        load_decoder<float>(DecoderReference(decoder_shape(2, true, false, false)), form);
     const std::vector<float> all =
         same_bits_on_any_workers<float>(4 * 11, 24, [&](const Context& context, Matrix<float> out) {
           decode<float>(context, decoder, in, 0, 4, {}, out, nullptr);
@@ -176,8 +177,8 @@ TEST_CASE("The decoder gives the same bits on any number of threads and for any 
 
 TEST_CASE("The decoder refuses an output of the wrong size", "[transformer]") {
   const Tokens in{1, 4};
-  const Decoder<float> decoder = load<float>(DecoderReference(shape_of(1, false, false, false)),
-                                             CrossAttentionForm::project_memory);
+  const Decoder<float> decoder = load_decoder<float>(
+      DecoderReference(decoder_shape(1, false, false, false)), CrossAttentionForm::project_memory);
   std::vector<float> storage(1000);
   check_bad_argument("decode: rows of out", [&](const Context& context) {
     decode<float>(context, decoder, in, 0, 1, {}, {storage.data(), 10, 24}, nullptr);

@@ -18,7 +18,7 @@ using q2l::simd::DefaultArch;
 namespace {
 
 template <class T>
-q2l::Encoder<T, DefaultArch> load(const EncoderReference& reference) {
+q2l::Encoder<T, DefaultArch> load_encoder(const EncoderReference& reference) {
   WeightMap weights;
   reference.add_to(weights);
   auto encoder = q2l::Encoder<T, DefaultArch>::load(weights, reference.shape);
@@ -26,7 +26,7 @@ q2l::Encoder<T, DefaultArch> load(const EncoderReference& reference) {
   return encoder;
 }
 
-TransformerShape shape_of(std::size_t layers, bool pre_norm) {
+TransformerShape encoder_shape(std::size_t layers, bool pre_norm) {
   TransformerShape shape;
   shape.width = 24;
   shape.heads = 3;
@@ -46,8 +46,8 @@ TEST_CASE("The encoder does what the reference implementation writes down", "[tr
   for (const bool pre_norm : {false, true}) {
     for (const std::size_t layers : {0u, 1u, 2u}) {
       CAPTURE(pre_norm, layers);
-      const EncoderReference reference(shape_of(layers, pre_norm));
-      const auto encoder = load<double>(reference);
+      const EncoderReference reference(encoder_shape(layers, pre_norm));
+      const auto encoder = load_encoder<double>(reference);
       const PoisonedMatrix<double> position(tokens, width, position_values);
       PoisonedMatrix<double> out(images * tokens, width, x);
       run_planned([&](const Context& context) {
@@ -65,7 +65,7 @@ TEST_CASE("The encoder does what the reference implementation writes down", "[tr
 TEST_CASE("The encoder gives the same bits on any number of threads and for any batch",
           "[transformer]") {
   const std::size_t tokens = 60, width = 24;
-  const auto encoder = load<float>(EncoderReference(shape_of(1, false)));
+  const auto encoder = load_encoder<float>(EncoderReference(encoder_shape(1, false)));
   const PoisonedMatrix<float> position(tokens, width,
                                        fill("position", tokens * width, 0.0, 1.0, 2));
   const std::vector<float> x = fill("x", 4 * tokens * width, 0.0, 1.0, 1);

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/weights/json_document.hpp>
-
 #include <catch2/catch.hpp>
-
+#include <query2label/weights/json_document.hpp>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,7 +14,7 @@ using q2l::parse_json;
 using q2l::test::error_of;
 using namespace std::string_literals;
 
-q2l::Error error_parsing(const std::string& text, const q2l::Limits& limits = {}) {
+q2l::Error json_error(const std::string& text, const q2l::Limits& limits = {}) {
   return error_of([&] { (void)parse_json(text, "config.json", limits); });
 }
 
@@ -56,7 +54,7 @@ TEST_CASE("Broken JSON is reported with line and column", "[weights][json][J1][J
   };
   for (const auto& [text, place] : cases) {
     CAPTURE(text);
-    const q2l::Error error = error_parsing(text);
+    const q2l::Error error = json_error(text);
     CHECK(error.code() == ErrorCode::bad_json);
     CHECK(error.place().subject == place);
     CHECK(error.place().path == "config.json");
@@ -64,12 +62,12 @@ TEST_CASE("Broken JSON is reported with line and column", "[weights][json][J1][J
 }
 
 TEST_CASE("Text that is not UTF-8 is a matter of encoding", "[weights][json][S5]") {
-  for (const std::string text : {"{\"a\":\"\xff\"}", "{\"a\":\"\xc0\xaf\"}",
-                                 "{\"a\":\"\xed\xa0\x80\"}", "{\"a\":\"\\ud800\"}",
-                                 "{\"a\":\"\\udc00\"}"})
-    CHECK(error_parsing(text).code() == ErrorCode::bad_encoding);
-  CHECK(error_parsing("{\"a\":\"\xff\"}").place().offset == 6u);
-  CHECK(error_parsing("{\n\"a\":\"\xff\"}").place().subject == "line 2, column 6");
+  for (const std::string text :
+       {"{\"a\":\"\xff\"}", "{\"a\":\"\xc0\xaf\"}", "{\"a\":\"\xed\xa0\x80\"}",
+        "{\"a\":\"\\ud800\"}", "{\"a\":\"\\udc00\"}"})
+    CHECK(json_error(text).code() == ErrorCode::bad_encoding);
+  CHECK(json_error("{\"a\":\"\xff\"}").place().offset == 6u);
+  CHECK(json_error("{\n\"a\":\"\xff\"}").place().subject == "line 2, column 6");
 }
 
 TEST_CASE("Depth, size and number of values are bounded without recursion",
@@ -78,21 +76,21 @@ TEST_CASE("Depth, size and number of values are bounded without recursion",
     return std::string(depth, '[') + std::string(depth, ']');
   };
   CHECK(parse_json(nested(64), "x").is_array());
-  const q2l::Error error = error_parsing(nested(500'000));
+  const q2l::Error error = json_error(nested(500'000));
   CHECK(error.code() == ErrorCode::limit_exceeded);
   CHECK(error.place().offset == 64u);
   std::string objects;
   for (int i = 0; i < 100'000; ++i) objects += "{\"a\":";
-  CHECK(error_parsing(objects).code() == ErrorCode::limit_exceeded);
-  CHECK(error_parsing("[1,2,3]", {.json_values = 3}).code() == ErrorCode::limit_exceeded);
+  CHECK(json_error(objects).code() == ErrorCode::limit_exceeded);
+  CHECK(json_error("[1,2,3]", {.json_values = 3}).code() == ErrorCode::limit_exceeded);
   CHECK(parse_json("[1,2,3]", "x", {.json_values = 4}).size() == 3);
-  CHECK(error_parsing("[1,2,3]", {.json_bytes = 6}).code() == ErrorCode::limit_exceeded);
+  CHECK(json_error("[1,2,3]", {.json_bytes = 6}).code() == ErrorCode::limit_exceeded);
 }
 
 TEST_CASE("A name that appears twice is refused, however it is spelt", "[weights][json][J4]") {
   for (const std::string text :
        {"{\"a\":1,\"a\":2}", "{\"a\":1,\"\\u0061\":1}", "{\"x\":{\"a\":{},\"b\":[],\"a\":0}}"}) {
-    const q2l::Error error = error_parsing(text);
+    const q2l::Error error = json_error(text);
     CHECK(error.code() == ErrorCode::duplicate_name);
     CHECK(error.detail().find("'a'") != std::string::npos);
   }

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/weights/mapped_file.hpp>
-
-#include <catch2/catch.hpp>
-
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
 #include <algorithm>
+#include <catch2/catch.hpp>
 #include <filesystem>
 #include <fstream>
+#include <query2label/weights/mapped_file.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -25,11 +23,11 @@ using q2l::test::TemporaryFolder;
 
 namespace {
 
-std::string_view text(const MappedFile& file) {
+std::string_view mapped_text(const MappedFile& file) {
   return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};
 }
 
-q2l::Error error_opening(const std::filesystem::path& path) {
+q2l::Error mapped_file_error(const std::filesystem::path& path) {
   return error_of([&] { MappedFile file(path); });
 }
 
@@ -43,7 +41,7 @@ TEST_CASE("A file is the same bytes mapped and read, also after a move", "[weigh
     MappedFile file(path, access);
     const auto* const address = file.bytes().data();
     const MappedFile moved = std::move(file);
-    CHECK(text(moved) == content);
+    CHECK(mapped_text(moved) == content);
     CHECK(moved.bytes().data() == address);
     CHECK(moved.path() == path.string());
     CHECK(MappedFile(folder.write("empty", ""), access).bytes().empty());
@@ -52,11 +50,11 @@ TEST_CASE("A file is the same bytes mapped and read, also after a move", "[weigh
 
 TEST_CASE("Only regular files are opened, at once", "[weights][file][J10]") {
   const TemporaryFolder folder;
-  CHECK(error_opening(folder.path()).code() == ErrorCode::not_regular_file);
-  CHECK(error_opening("/dev/zero").code() == ErrorCode::not_regular_file);
+  CHECK(mapped_file_error(folder.path()).code() == ErrorCode::not_regular_file);
+  CHECK(mapped_file_error("/dev/zero").code() == ErrorCode::not_regular_file);
   const auto pipe = folder / "pipe";
   REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
-  CHECK(error_opening(pipe).code() == ErrorCode::not_regular_file);
+  CHECK(mapped_file_error(pipe).code() == ErrorCode::not_regular_file);
   const std::string socket_path = (folder / "s").string();
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
@@ -64,11 +62,11 @@ TEST_CASE("Only regular files are opened, at once", "[weights][file][J10]") {
   std::copy(socket_path.begin(), socket_path.end(), address.sun_path);
   const q2l::detail::FileDescriptor socket(::socket(AF_UNIX, SOCK_STREAM, 0));
   REQUIRE(::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
-  CHECK(error_opening(socket_path).code() == ErrorCode::not_regular_file);
-  const q2l::Error missing = error_opening(folder / "missing");
+  CHECK(mapped_file_error(socket_path).code() == ErrorCode::not_regular_file);
+  const q2l::Error missing = mapped_file_error(folder / "missing");
   CHECK(missing.code() == ErrorCode::io);
   CHECK(missing.place().path == (folder / "missing").string());
-  CHECK(error_opening(std::string("/etc/passwd\0x", 13)).code() == ErrorCode::io);
+  CHECK(mapped_file_error(std::string("/etc/passwd\0x", 13)).code() == ErrorCode::io);
 }
 
 TEST_CASE("A file that was written to is noticed, one that was replaced does not matter",
@@ -80,7 +78,7 @@ TEST_CASE("A file that was written to is noticed, one that was replaced does not
   folder.write("new", "second, longer");
   std::filesystem::rename(folder / "new", path);
   file.check_unchanged();
-  CHECK(text(file) == "first");
+  CHECK(mapped_text(file) == "first");
   const MappedFile second(path);
   std::ofstream(path, std::ios::app) << "more";
   const q2l::Error error = error_of([&] { second.check_unchanged(); });

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/weights/pickle.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cstdint>
+#include <query2label/weights/pickle.hpp>
 #include <set>
 #include <string>
 #include <string_view>
@@ -25,11 +23,11 @@ using q2l::test::little_endian;
 using namespace q2l::test::pickled;
 using namespace std::string_literals;
 
-q2l::Error error_parsing(const std::string& pickle, const q2l::Limits& limits = {}) {
+q2l::Error pickle_error(const std::string& pickle, const q2l::Limits& limits = {}) {
   return error_of([&] { (void)q2l::parse_pickle(bytes(pickle), 0, limits); });
 }
 
-ErrorCode code_of(const std::string& body) { return error_parsing(program(body)).code(); }
+ErrorCode code_of(const std::string& body) { return pickle_error(program(body)).code(); }
 
 PickleKind kind_of(const std::string& body) {
   const std::string pickle = program(body);
@@ -76,85 +74,112 @@ TEST_CASE("Protocols 2 to 5 are read and all others refused", "[weights][pickle]
     if (protocol >= 2 && protocol <= 5) {
       CHECK(q2l::parse_pickle(bytes(pickle)).size == 4);
     } else {
-      CHECK(error_parsing(pickle).code() == ErrorCode::unsupported);
+      CHECK(pickle_error(pickle).code() == ErrorCode::unsupported);
     }
   }
-  CHECK(error_parsing("").code() == ErrorCode::truncated);
-  CHECK(error_parsing("\x80").code() == ErrorCode::truncated);
-  CHECK(error_parsing("\x80\x02").code() == ErrorCode::truncated);
-  CHECK(error_parsing("\x80\x02N").code() == ErrorCode::truncated);
-  CHECK(error_parsing("N.").code() == ErrorCode::unsupported);
+  CHECK(pickle_error("").code() == ErrorCode::truncated);
+  CHECK(pickle_error("\x80").code() == ErrorCode::truncated);
+  CHECK(pickle_error("\x80\x02").code() == ErrorCode::truncated);
+  CHECK(pickle_error("\x80\x02N").code() == ErrorCode::truncated);
+  CHECK(pickle_error("N.").code() == ErrorCode::unsupported);
   CHECK(q2l::parse_pickle(bytes("\x80\x02N.rest")).size == 4);
 }
 
 TEST_CASE("Every byte as an opcode is either known or refused", "[weights][pickle][P2]") {
   // What each known opcode needs on an empty stack decides its error; all others are bad_opcode.
-  const std::set<int> known{'(', '.', '0', '1', '2', 'J', 'K', 'M', 'N', 'Q', 'R', 'T', 'U',
-                            'X', 'a', 'b', 'c', '}', 'e', 'h', 'i', 'j', ']', 'q', 'r', 's',
-                            't', ')', 'u', 'G', 'B', 'C'};
+  const std::set<int> known{'(', '.', '0', '1', '2', 'J', 'K', 'M', 'N', 'Q', 'R',
+                            'T', 'U', 'X', 'a', 'b', 'c', '}', 'e', 'h', 'i', 'j',
+                            ']', 'q', 'r', 's', 't', ')', 'u', 'G', 'B', 'C'};
   for (int opcode = 0; opcode < 256; ++opcode) {
     CAPTURE(opcode);
     const bool known_high = opcode >= 0x80 && opcode <= 0x96 && (opcode < 0x82 || opcode > 0x84);
-    const q2l::Error error = error_parsing("\x80\x02"s + static_cast<char>(opcode));
+    const q2l::Error error = pickle_error("\x80\x02"s + static_cast<char>(opcode));
     const bool refused = error.code() == ErrorCode::bad_opcode && error.place().offset == 2u;
     CHECK(refused == !(known.contains(opcode) || known_high));
   }
 }
 
 TEST_CASE("Opcodes that lack their operands underflow", "[weights][pickle][P3]") {
-  for (const std::string body : {"0", "2", "\x87", "R", "b", "Q", "\x81", "\x92", "\x93", "NR",
-                                 "N\x86", "a", "s", "e", "u", "t", "1", "(e", "(u", "(a", "N(0a",
-                                 "q\x01", "(Nb", "(\x85", "N(\x85", "\x91", "(\x90", ""}) {
+  for (const std::string body :
+       {"0",     "2",     "\x87", "R",     "b",      "Q",    "\x81",  "\x92", "\x93", "NR",
+        "N\x86", "a",     "s",    "e",     "u",      "t",    "1",     "(e",   "(u",   "(a",
+        "N(0a",  "q\x01", "(Nb",  "(\x85", "N(\x85", "\x91", "(\x90", ""}) {
     CAPTURE(body);
     CHECK(code_of(body) == ErrorCode::stack_underflow);
   }
-  for (const std::string body : {"N(Ne", "}Na", "](NNu", "}(Nu", "}(Ne", "]NNs", "N}b", "NNR",
-                                 "NN", "(N", "N\x8f(N\x90" "N"}) {
+  for (const std::string body :
+       {"N(Ne", "}Na", "](NNu", "}(Nu", "}(Ne", "]NNs", "N}b", "NNR", "NN", "(N",
+        "N\x8f(N\x90"
+        "N"}) {
     CAPTURE(body);
     CHECK(code_of(body) == ErrorCode::bad_opcode);
   }
-  const q2l::Error error = error_parsing(program("NNR"));
+  const q2l::Error error = pickle_error(program("NNR"));
   CHECK(error.place().offset == 4u);
 }
 
 TEST_CASE("Dangerous names are refused where they stand and nothing is called",
           "[weights][pickle][P4]") {
   const std::vector<std::pair<std::string, std::string>> names{
-      {"os", "system"},          {"posix", "system"},        {"nt", "system"},
-      {"subprocess", "Popen"},   {"builtins", "eval"},       {"builtins", "exec"},
-      {"builtins", "getattr"},   {"__builtin__", "compile"}, {"builtins", "__import__"},
-      {"runpy", "run_path"},     {"pip", "main"},            {"pip._internal", "main"},
-      {"pkgutil", "resolve_name"}, {"torch", "load"},        {"torch.hub", "load"},
-      {"sys", "exit"},           {"socket", "socket"},       {"importlib", "import_module"},
-      {"logging", "os.system"},  {"torch.serialization", "os.popen"},
-      {"collections", "OrderedDict.__class__"},              {"ctypes", "CDLL"},
-      {"functools", "reduce"},   {"types", "FunctionType"},  {"numpy", "load"},
-      {"operator", "attrgetter"}, {"webbrowser", "open"},    {"asyncio.subprocess", "Process"},
-      {"torch.serialization", "load"},                       {"shutil", "rmtree"},
+      {"os", "system"},
+      {"posix", "system"},
+      {"nt", "system"},
+      {"subprocess", "Popen"},
+      {"builtins", "eval"},
+      {"builtins", "exec"},
+      {"builtins", "getattr"},
+      {"__builtin__", "compile"},
+      {"builtins", "__import__"},
+      {"runpy", "run_path"},
+      {"pip", "main"},
+      {"pip._internal", "main"},
+      {"pkgutil", "resolve_name"},
+      {"torch", "load"},
+      {"torch.hub", "load"},
+      {"sys", "exit"},
+      {"socket", "socket"},
+      {"importlib", "import_module"},
+      {"logging", "os.system"},
+      {"torch.serialization", "os.popen"},
+      {"collections", "OrderedDict.__class__"},
+      {"ctypes", "CDLL"},
+      {"functools", "reduce"},
+      {"types", "FunctionType"},
+      {"numpy", "load"},
+      {"operator", "attrgetter"},
+      {"webbrowser", "open"},
+      {"asyncio.subprocess", "Process"},
+      {"torch.serialization", "load"},
+      {"shutil", "rmtree"},
   };
   for (const auto& [module, name] : names) {
     CAPTURE(module, name);
     const std::string stack_global = text(module) + text(name) + "\x93";
-    const std::string memo = text(module) + "q\x01" "0" + text(name) + "q\x02" "0h\x01h\x02\x93";
+    const std::string memo = text(module) +
+                             "q\x01"
+                             "0" +
+                             text(name) +
+                             "q\x02"
+                             "0h\x01h\x02\x93";
     const std::vector<std::string> spellings{
         "N" + call(global(module, name), {text("true")}),  // REDUCE
         "N" + stack_global + "(" + text("true") + "tR",
-        "N" + stack_global + ")}\x92",                     // NEWOBJ_EX
-        "N" + global(module, name) + ")\x81",              // NEWOBJ
+        "N" + stack_global + ")}\x92",         // NEWOBJ_EX
+        "N" + global(module, name) + ")\x81",  // NEWOBJ
         "N" + memo,
-        "N" + global(module, name) + "0",                  // and dropped again
-        "N(i" + module + "\n" + name + "\n",               // INST
-        "N(" + global(module, name) + "o",                 // OBJ
-        "N" + global(module, name) + "\xff\xff",           // the stream breaks afterwards
+        "N" + global(module, name) + "0",         // and dropped again
+        "N(i" + module + "\n" + name + "\n",      // INST
+        "N(" + global(module, name) + "o",        // OBJ
+        "N" + global(module, name) + "\xff\xff",  // the stream breaks afterwards
         "N" + global("argparse", "Namespace") + ")\x81}" + text("x") + stack_global + "sb",
     };
     for (const std::string& body : spellings) {
-      const q2l::Error error = error_parsing(program(body));
+      const q2l::Error error = pickle_error(program(body));
       CHECK(error.code() == ErrorCode::forbidden_global);
       CHECK(error.place().subject == module + "." + name);
     }
   }
-  CHECK(error_parsing(program("N" + global("os", "system"))).place().offset == 3u);
+  CHECK(pickle_error(program("N" + global("os", "system"))).place().offset == 3u);
 }
 
 TEST_CASE("The extension registry and old-style objects are refused", "[weights][pickle][P5]") {
@@ -181,7 +206,10 @@ TEST_CASE("Unknown harmless names become inert calls", "[weights][pickle][P7]") 
 TEST_CASE("Ordered dictionaries of either Python become dicts", "[weights][pickle]") {
   const std::string ordered = global("collections", "OrderedDict");
   for (const std::string& body :
-       {ordered + ")R(" + text("k") + "K\x07u", call(ordered, {"](](" + text("k") + "K\x07" "ee"}),
+       {ordered + ")R(" + text("k") + "K\x07u",
+        call(ordered, {"](](" + text("k") +
+                       "K\x07"
+                       "ee"}),
         ordered + ")\x81(" + text("k") + "K\x07u",
         call(global("collections", "defaultdict"), {global("builtins", "list")}) + text("k") +
             "K\x07s"}) {
@@ -193,7 +221,8 @@ TEST_CASE("Ordered dictionaries of either Python become dicts", "[weights][pickl
     CHECK(parsed.graph.text(items[0]) == "k");
     CHECK(parsed.graph.integer(items[1]) == 7);
   }
-  CHECK(code_of(call(ordered, {"](](Ne" "e"})) == ErrorCode::bad_opcode);
+  CHECK(code_of(call(ordered, {"](](Ne"
+                               "e"})) == ErrorCode::bad_opcode);
 }
 
 TEST_CASE("Lengths beyond the data are truncated before anything is allocated",
@@ -215,15 +244,18 @@ TEST_CASE("Frames must hold whole opcodes and end where they say", "[weights][pi
   for (const std::string& pickle :
        {framed(3, "N."), framed(~std::uint64_t{0}, "N."), framed(1, "K\x01."), framed(3, "N.N"),
         framed(13, "\x95" + little_endian(std::uint64_t{2}) + "N.xx")})
-    CHECK(error_parsing(pickle).code() == ErrorCode::bad_opcode);
+    CHECK(pickle_error(pickle).code() == ErrorCode::bad_opcode);
 }
 
 TEST_CASE("Memo indices must be dense and known", "[weights][pickle][P10]") {
-  CHECK(kind_of("]q\x00""0h\x00"s) == PickleKind::list);
-  CHECK(kind_of("]\x94""0h\x00"s) == PickleKind::list);
-  for (const std::string& body :
-       {"Nr"s + little_endian(0xFFFFFFFFu), "Nr"s + little_endian(100u), "h\x00"s,
-        "j"s + little_endian(0xFFFFFFFFu), "Nq\x02""0h\x01"s})
+  CHECK(kind_of("]q\x00"
+                "0h\x00"s) == PickleKind::list);
+  CHECK(kind_of("]\x94"
+                "0h\x00"s) == PickleKind::list);
+  for (const std::string& body : {"Nr"s + little_endian(0xFFFFFFFFu), "Nr"s + little_endian(100u),
+                                  "h\x00"s, "j"s + little_endian(0xFFFFFFFFu),
+                                  "Nq\x02"
+                                  "0h\x01"s})
     CHECK(code_of(body) == ErrorCode::bad_memo);
 }
 
@@ -234,14 +266,16 @@ TEST_CASE("Doubling values by reference costs nothing", "[weights][pickle][P11]"
   CHECK(kind_of("N" + times("2\x86", 100'000)) == PickleKind::tuple);
   // Many dictionaries of one long list would take time without end.
   const std::string list = "](" + times("](NNe", 1000) + "e\x85q\x00"s;
-  const std::string bomb = list + global("collections", "OrderedDict") + "q\x01" +
-                           times("0h\x01h\x00R"s, 1000);
+  const std::string bomb =
+      list + global("collections", "OrderedDict") + "q\x01" + times("0h\x01h\x00R"s, 1000);
   CHECK(code_of(bomb) == ErrorCode::limit_exceeded);
 }
 
 TEST_CASE("A container may contain itself", "[weights][pickle][P12]") {
-  CHECK(kind_of("]q\x00h\x00""a"s) == PickleKind::list);
-  CHECK(kind_of("}q\x00""Nh\x00s"s) == PickleKind::dict);
+  CHECK(kind_of("]q\x00h\x00"
+                "a"s) == PickleKind::list);
+  CHECK(kind_of("}q\x00"
+                "Nh\x00s"s) == PickleKind::dict);
 }
 
 TEST_CASE("A million nested values need no stack", "[weights][pickle][P13]") {
@@ -263,6 +297,6 @@ TEST_CASE("Text opcodes and long names are refused", "[weights][pickle][P14]") {
 }
 
 TEST_CASE("Size and number of opcodes are bounded", "[weights][pickle]") {
-  CHECK(error_parsing(program("N0N"), {.pickle_bytes = 5}).code() == ErrorCode::limit_exceeded);
-  CHECK(error_parsing(program("N0N"), {.pickle_opcodes = 3}).code() == ErrorCode::limit_exceeded);
+  CHECK(pickle_error(program("N0N"), {.pickle_bytes = 5}).code() == ErrorCode::limit_exceeded);
+  CHECK(pickle_error(program("N0N"), {.pickle_opcodes = 3}).code() == ErrorCode::limit_exceeded);
 }

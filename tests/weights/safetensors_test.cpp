@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/weights/safetensors.hpp>
-#include <query2label/weights/safetensors_writer.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cstdint>
 #include <map>
+#include <query2label/weights/safetensors.hpp>
+#include <query2label/weights/safetensors_writer.hpp>
 #include <span>
 #include <string>
 #include <utility>
@@ -28,7 +26,7 @@ std::string file_of(const std::string& header, const std::string& data = "") {
   return little_endian(std::uint64_t{header.size()}) + header + data;
 }
 
-q2l::Error error_parsing(const std::string& file, const q2l::Limits& limits = {}) {
+q2l::Error safetensors_error(const std::string& file, const q2l::Limits& limits = {}) {
   return error_of([&] { (void)q2l::parse_safetensors(bytes(file), limits); });
 }
 
@@ -39,7 +37,7 @@ std::string entry(const std::string& dtype, const std::string& shape, const std:
 /// The error of a file of the one tensor "t" and 8 bytes of data.
 q2l::Error error_of_tensor(const std::string& dtype, const std::string& shape,
                            const std::string& offsets) {
-  return error_parsing(file_of("{\"t\":" + entry(dtype, shape, offsets) + "}", "01234567"));
+  return safetensors_error(file_of("{\"t\":" + entry(dtype, shape, offsets) + "}", "01234567"));
 }
 
 const std::string two_bytes = entry("U8", "[2]", "[0,2]");
@@ -90,7 +88,7 @@ TEST_CASE("The writer refuses what it could not read back", "[weights][safetenso
 
 TEST_CASE("Fewer than eight bytes are truncated", "[weights][safetensors][S1]") {
   for (std::size_t size = 0; size < 8; ++size) {
-    const q2l::Error error = error_parsing(std::string(size, '\1'));
+    const q2l::Error error = safetensors_error(std::string(size, '\1'));
     CHECK(error.code() == ErrorCode::truncated);
     CHECK(error.place().offset == 0u);
     CHECK(error.place().actual == std::to_string(size));
@@ -99,12 +97,12 @@ TEST_CASE("Fewer than eight bytes are truncated", "[weights][safetensors][S1]") 
 
 TEST_CASE("Impossible header lengths are refused", "[weights][safetensors][S2][S3]") {
   for (const std::uint64_t length : {std::uint64_t{0}, std::uint64_t{3}, std::uint64_t{11}}) {
-    const q2l::Error error = error_parsing(little_endian(length) + "{}");
+    const q2l::Error error = safetensors_error(little_endian(length) + "{}");
     CHECK(error.code() == ErrorCode::bad_header);
   }
   for (const std::uint64_t length : {std::uint64_t{1} << 63, ~std::uint64_t{0},
                                      ~std::uint64_t{0} - 7, std::uint64_t{100'000'001}}) {
-    const q2l::Error error = error_parsing(little_endian(length) + "{}");
+    const q2l::Error error = safetensors_error(little_endian(length) + "{}");
     CHECK(error.code() == ErrorCode::limit_exceeded);
     CHECK(error.place().offset == 0u);
   }
@@ -113,30 +111,30 @@ TEST_CASE("Impossible header lengths are refused", "[weights][safetensors][S2][S
 TEST_CASE("The header is one object with at most spaces behind it", "[weights][safetensors][S4]") {
   for (const std::string header :
        {" {}", "[]", "{} \n", "{}\n", "{}{}", "{", "}", "", "{}x", "{,}", "null", "\xEF\xBB\xBF{}"})
-    CHECK(error_parsing(file_of(header)).code() == ErrorCode::bad_header);
-  CHECK(error_parsing(file_of("{}\0"s)).code() == ErrorCode::bad_header);
+    CHECK(safetensors_error(file_of(header)).code() == ErrorCode::bad_header);
+  CHECK(safetensors_error(file_of("{}\0"s)).code() == ErrorCode::bad_header);
   CHECK(q2l::parse_safetensors(bytes(file_of("{}   "))).tensors.empty());
 }
 
 TEST_CASE("Names in other encodings are refused with their place", "[weights][safetensors][S5]") {
   for (const std::string name : {"\xff", "\xc0\xaf", "\\ud800"})
-    CHECK(error_parsing(file_of("{\"" + name + "\":" + two_bytes + "}", "ab")).code() ==
+    CHECK(safetensors_error(file_of("{\"" + name + "\":" + two_bytes + "}", "ab")).code() ==
           ErrorCode::bad_encoding);
-  CHECK(error_parsing(file_of("{\"\xff\":0}")).place().offset == 8 + 2u);
+  CHECK(safetensors_error(file_of("{\"\xff\":0}")).place().offset == 8 + 2u);
 }
 
 TEST_CASE("Shapes must be short lists of whole numbers whose product fits",
           "[weights][safetensors][S6][S7]") {
   for (const std::string shape :
        {"[4294967296,4294967296]", "[-1]", "[1.0]", "[1e2]", "[9223372036854775808,4]",
-        "[18446744073709551616]", "\"2\"", "null", "[[2]]", "[null]", "2",
-        "[1,1,1,1,1,1,1,1,1]", "[2305843009213693952]"}) {
+        "[18446744073709551616]", "\"2\"", "null", "[[2]]", "[null]", "2", "[1,1,1,1,1,1,1,1,1]",
+        "[2305843009213693952]"}) {
     CAPTURE(shape);
     const q2l::Error error = error_of_tensor("F64", shape, "[0,0]");
     CHECK(error.code() == ErrorCode::bad_shape);
     CHECK(error.place().subject == "t");
   }
-  CHECK(error_parsing(file_of("{\"t\":{\"dtype\":\"U8\",\"data_offsets\":[0,0]}}")).code() ==
+  CHECK(safetensors_error(file_of("{\"t\":{\"dtype\":\"U8\",\"data_offsets\":[0,0]}}")).code() ==
         ErrorCode::bad_shape);
 }
 
@@ -154,9 +152,9 @@ TEST_CASE("Data ranges must be pairs that fit shape and file", "[weights][safete
 
 TEST_CASE("Tensors must tile the data", "[weights][safetensors][S9]") {
   const auto two = [](const std::string& first, const std::string& second) {
-    return error_parsing(file_of("{\"a\":" + entry("U8", "[4]", first) +
-                                     ",\"b\":" + entry("U8", "[4]", second) + "}",
-                                 "01234567"));
+    return safetensors_error(file_of(
+        "{\"a\":" + entry("U8", "[4]", first) + ",\"b\":" + entry("U8", "[4]", second) + "}",
+        "01234567"));
   };
   CHECK(two("[0,4]", "[0,4]").code() == ErrorCode::overlap);
   CHECK(two("[0,4]", "[3,7]").code() == ErrorCode::overlap);
@@ -171,20 +169,21 @@ TEST_CASE("Many tensors over the same bytes are refused fast", "[weights][safete
   for (int i = 0; i < 20'000; ++i)
     header +=
         (i > 0 ? ",\"" : "\"") + std::to_string(i) + "\":" + entry("U8", "[1000]", "[0,1000]");
-  CHECK(error_parsing(file_of(header + "}", std::string(1000, 'x'))).code() == ErrorCode::overlap);
+  CHECK(safetensors_error(file_of(header + "}", std::string(1000, 'x'))).code() ==
+        ErrorCode::overlap);
 }
 
 TEST_CASE("Names that appear twice are refused", "[weights][safetensors][S11]") {
   const std::string second = entry("U8", "[2]", "[2,4]");
   for (const std::string name : {"a", "\\u0061"}) {
-    const q2l::Error error = error_parsing(
+    const q2l::Error error = safetensors_error(
         file_of("{\"a\":" + two_bytes + ",\"" + name + "\":" + second + "}", "abcd"));
     CHECK(error.code() == ErrorCode::duplicate_name);
     CHECK(error.place().subject == "a");
   }
-  CHECK(error_parsing(file_of("{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\"}}")).code() ==
+  CHECK(safetensors_error(file_of("{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\"}}")).code() ==
         ErrorCode::duplicate_name);
-  CHECK(error_parsing(file_of("{\"__metadata__\":{},\"__metadata__\":{}}")).code() ==
+  CHECK(safetensors_error(file_of("{\"__metadata__\":{},\"__metadata__\":{}}")).code() ==
         ErrorCode::duplicate_name);
 }
 
@@ -195,9 +194,8 @@ TEST_CASE("Unknown element types are named", "[weights][safetensors][S12]") {
     CHECK(error.code() == ErrorCode::bad_dtype);
     CHECK(error.place().actual == dtype);
   }
-  CHECK(
-      error_parsing(file_of("{\"t\":{\"dtype\":1,\"shape\":[],\"data_offsets\":[0,1]}}")).code() ==
-      ErrorCode::bad_dtype);
+  CHECK(safetensors_error(file_of("{\"t\":{\"dtype\":1,\"shape\":[],\"data_offsets\":[0,1]}}"))
+            .code() == ErrorCode::bad_dtype);
   for (const std::string dtype : {"BOOL", "U8", "I8"})
     CHECK(q2l::parse_safetensors(
               bytes(file_of("{\"t\":" + entry(dtype, "[8]", "[0,8]") + "}", "01234567")))
@@ -206,10 +204,10 @@ TEST_CASE("Unknown element types are named", "[weights][safetensors][S12]") {
 
 TEST_CASE("Metadata is a bounded object of strings", "[weights][safetensors][S13]") {
   for (const std::string value : {"1", "[]", "{\"a\":1}", "{\"a\":{}}", "null", two_bytes.c_str()})
-    CHECK(error_parsing(file_of("{\"__metadata__\":" + value + "}")).code() ==
+    CHECK(safetensors_error(file_of("{\"__metadata__\":" + value + "}")).code() ==
           ErrorCode::bad_header);
   const std::string text = "{\"__metadata__\":{\"a\":\"12345\"}}";
-  CHECK(error_parsing(file_of(text), {.metadata_value_bytes = 4}).code() ==
+  CHECK(safetensors_error(file_of(text), {.metadata_value_bytes = 4}).code() ==
         ErrorCode::limit_exceeded);
 }
 
@@ -236,23 +234,23 @@ TEST_CASE("Odd names are kept but never empty, endless or cut by a NUL",
     return file_of("{\"" + name + "\":" + two_bytes + "}", "ab");
   };
   for (const std::string& name : {""s, "a\\u0000b"s, std::string(1'000'000, 'n')})
-    CHECK(error_parsing(named(name)).code() == ErrorCode::bad_header);
+    CHECK(safetensors_error(named(name)).code() == ErrorCode::bad_header);
   const std::string odd = named("../../x\\u001b[31m\xE2\x80\xAE");
   CHECK(q2l::parse_safetensors(bytes(odd)).tensors[0].name == "../../x\x1b[31m\xE2\x80\xAE");
   const q2l::Error error =
-      error_parsing(file_of("{\"\\u001b[31m\":" + entry("F9", "[]", "[0,1]") + "}", "a"));
+      safetensors_error(file_of("{\"\\u001b[31m\":" + entry("F9", "[]", "[0,1]") + "}", "a"));
   CHECK(std::string(error.what()).find('\x1b') == std::string::npos);
 }
 
 TEST_CASE("Depth and number of tensors are bounded", "[weights][safetensors][S16][S17]") {
   const std::string deep = "{\"x\":" + std::string(1'000'000, '[') + "}";
-  CHECK(error_parsing(file_of(deep)).code() == ErrorCode::limit_exceeded);
+  CHECK(safetensors_error(file_of(deep)).code() == ErrorCode::limit_exceeded);
   std::string many = "{";
   for (int i = 0; i < 5; ++i)
     many += (i > 0 ? ",\"" : "\"") + std::to_string(i) + "\":" + entry("U8", "[0]", "[0,0]");
-  CHECK(error_parsing(file_of(many + "}"), {.tensors = 4}).code() == ErrorCode::limit_exceeded);
+  CHECK(safetensors_error(file_of(many + "}"), {.tensors = 4}).code() == ErrorCode::limit_exceeded);
   CHECK(q2l::parse_safetensors(bytes(file_of(many + "}")), {.tensors = 5}).tensors.size() == 5);
   std::string long_list = "{\"x\":[0";
   for (int i = 0; i < 20'000; ++i) long_list += ",0";
-  CHECK(error_parsing(file_of(long_list + "]}")).code() == ErrorCode::limit_exceeded);
+  CHECK(safetensors_error(file_of(long_list + "]}")).code() == ErrorCode::limit_exceeded);
 }

@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/weights/torch_checkpoint.hpp>
-
-#include <catch2/catch.hpp>
-
 #include <algorithm>
+#include <catch2/catch.hpp>
 #include <cstdint>
-#include <filesystem>
 #include <functional>
+#include <query2label/weights/torch_checkpoint.hpp>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -15,7 +12,7 @@
 #include "query2label/weights/mapped_file.hpp"
 #include "support/error_of.hpp"
 #include "support/pickle_builder.hpp"
-#include "support/temporary_folder.hpp"
+#include "support/weight_fixtures.hpp"
 #include "support/zip_builder.hpp"
 
 namespace {
@@ -27,15 +24,12 @@ using q2l::test::build_zip;
 using q2l::test::bytes;
 using q2l::test::error_of;
 using q2l::test::little_endian;
+using q2l::test::weight_fixture;
 using q2l::test::ZipFields;
 using q2l::test::ZipMember;
 using namespace q2l::test::pickled;
 using namespace std::string_literals;
 using Shape = std::vector<std::uint64_t>;
-
-std::string fixture(std::string_view name) {
-  return q2l::test::content_of(std::filesystem::path(Q2L_TESTS_DIR) / "weights" / "data" / name);
-}
 
 TorchCheckpoint read(const std::string& file, const q2l::TorchOptions& options = {}) {
   return file.starts_with("PK") ? q2l::read_torch_zip(bytes(file), {}, options)
@@ -93,7 +87,7 @@ const std::string plain = tensor(storage("0", 4), 0, {2, 2}, {2, 1});
 
 TEST_CASE("Every element type of PyTorch is read exactly", "[weights][torch][P20]") {
   for (const std::string name : {"dtypes.pth", "dtypes_legacy.pth"}) {
-    const std::string file = fixture(name);
+    const std::string file = weight_fixture(name);
     const TorchCheckpoint checkpoint = read(file);
     REQUIRE(checkpoint.tensors.size() == 10);
     for (const std::string dtype : {"half", "bfloat16", "float", "double"})
@@ -108,14 +102,14 @@ TEST_CASE("Every element type of PyTorch is read exactly", "[weights][torch][P20
     CHECK(find(checkpoint, "bool").read<double>() == positive);
     CHECK(find(checkpoint, "float").shape == Shape{2, 5});
   }
-  CHECK(error_reading(fixture("complex.pth")).code() == ErrorCode::bad_dtype);
+  CHECK(error_reading(weight_fixture("complex.pth")).code() == ErrorCode::bad_dtype);
 }
 
 TEST_CASE("Transposed, sliced, repeated and shared tensors equal PyTorch's",
           "[weights][torch][P18]") {
   for (const std::string name : {"layouts.pth", "layouts_legacy.pth"}) {
     CAPTURE(name);
-    const std::string file = fixture(name);
+    const std::string file = weight_fixture(name);
     const TorchCheckpoint checkpoint = read(file);
     const std::vector<double> base = numbers(24);
     const auto values = [&](std::string_view tensor, const Shape& shape) {
@@ -147,14 +141,13 @@ TEST_CASE("Transposed, sliced, repeated and shared tensors equal PyTorch's",
 
 TEST_CASE("A training checkpoint gives its state dict and nothing else", "[weights][torch][P7]") {
   for (const std::string name : {"training.pth", "training_legacy.pth"}) {
-    const std::string file = fixture(name);
+    const std::string file = weight_fixture(name);
     const TorchCheckpoint checkpoint = read(file);
     CHECK(checkpoint.state_dict == "state_dict");
     CHECK(checkpoint.others.empty());
     CHECK(checkpoint.tensors.size() == 7);
     CHECK(find(checkpoint, "module.0.weight").read<double>() == numbers(6));
-    CHECK(find(checkpoint, "module.1.num_batches_tracked").read<float>() ==
-          std::vector<float>{1});
+    CHECK(find(checkpoint, "module.1.num_batches_tracked").read<float>() == std::vector<float>{1});
     CHECK(checkpoint.foreign_globals.contains("argparse.Namespace"));
     CHECK(checkpoint.foreign_globals.contains("numpy.core.multiarray.scalar"));
     CHECK_FALSE(checkpoint.foreign_globals.contains("torch.FloatStorage"));
@@ -162,7 +155,7 @@ TEST_CASE("A training checkpoint gives its state dict and nothing else", "[weigh
 }
 
 TEST_CASE("The optimizer's storages are never looked at", "[weights][torch]") {
-  std::string file = fixture("training.pth");
+  std::string file = weight_fixture("training.pth");
   const q2l::ZipArchive archive(bytes(file));
   std::vector<std::pair<const q2l::ZipEntry*, bool>> records;
   {
@@ -170,9 +163,8 @@ TEST_CASE("The optimizer's storages are never looked at", "[weights][torch]") {
     for (const q2l::ZipEntry& entry : archive.entries()) {
       if (entry.name.find("/data/") == std::string_view::npos) continue;
       const bool used = std::any_of(
-          checkpoint.tensors.begin(), checkpoint.tensors.end(), [&](const TensorEntry& tensor) {
-            return tensor.storage.data() == entry.data.data();
-          });
+          checkpoint.tensors.begin(), checkpoint.tensors.end(),
+          [&](const TensorEntry& tensor) { return tensor.storage.data() == entry.data.data(); });
       records.emplace_back(&entry, used);
     }
   }
@@ -192,14 +184,14 @@ TEST_CASE("The optimizer's storages are never looked at", "[weights][torch]") {
 
 TEST_CASE("Newer pickle protocols are read", "[weights][torch][P1]") {
   for (const std::string name : {"protocol4.pth", "protocol5_legacy.pth"}) {
-    const std::string file = fixture(name);
+    const std::string file = weight_fixture(name);
     CHECK(find(read(file), "a.weight").read<double>() == numbers(6));
   }
 }
 
 TEST_CASE("Of two state dicts the preferred one is read and the other named",
           "[weights][torch][P21]") {
-  const std::string file = fixture("with_average.pth");
+  const std::string file = weight_fixture("with_average.pth");
   const TorchCheckpoint checkpoint = read(file);
   CHECK(checkpoint.state_dict == "model");
   CHECK(checkpoint.others == std::vector<std::string>{"model_ema"});
@@ -207,7 +199,7 @@ TEST_CASE("Of two state dicts the preferred one is read and the other named",
   const TorchCheckpoint chosen = read(file, {.state_dict = "model_ema"});
   CHECK(find(chosen, "a.bias").read<double>() == numbers(2, 16));
 
-  const std::string ambiguous = fixture("ambiguous.pth");
+  const std::string ambiguous = weight_fixture("ambiguous.pth");
   const q2l::Error error = error_reading(ambiguous);
   CHECK(error.code() == ErrorCode::ambiguous);
   CHECK(error.place().actual == "model, net");
@@ -228,7 +220,7 @@ TEST_CASE("State dicts are found under every usual key, also one inside another"
                                   dict({{"weights", dict({{"w", plain}})}})})
     CHECK(error_reading(build_zip(members(body, {four_floats}))).code() ==
           ErrorCode::missing_entry);
-  CHECK(error_reading(fixture("whole_module.pth")).code() == ErrorCode::missing_entry);
+  CHECK(error_reading(weight_fixture("whole_module.pth")).code() == ErrorCode::missing_entry);
 }
 
 TEST_CASE("A dictionary inside itself is a cycle", "[weights][torch][P12]") {
@@ -241,15 +233,15 @@ TEST_CASE("Tensors of other kinds are named in the error", "[weights][torch][P19
   const std::vector<std::pair<std::string, std::string>> cases{
       {"sparse.pth", "sparse"}, {"quantized.pth", "q"}, {"numpy.pth", "array"}};
   for (const auto& [name, tensor] : cases) {
-    const q2l::Error error = error_reading(fixture(name));
+    const q2l::Error error = error_reading(weight_fixture(name));
     CHECK(error.code() == ErrorCode::unsupported_tensor);
     CHECK(error.place().subject == tensor);
   }
   const std::string rebuild_v3 = call(global("torch._utils", "_rebuild_tensor_v3"), {"N"});
   const std::string wrapped = call(global("torch._utils", "_rebuild_parameter"), {"N", "N", "N"});
-  const std::string twice = call(global("torch._utils", "_rebuild_parameter"),
-                                 {call(global("torch._utils", "_rebuild_parameter"),
-                                       {plain, "\x88", "}"}), "\x88", "}"});
+  const std::string twice =
+      call(global("torch._utils", "_rebuild_parameter"),
+           {call(global("torch._utils", "_rebuild_parameter"), {plain, "\x88", "}"}), "\x88", "}"});
   const std::string short_call = call(global("torch._utils", "_rebuild_tensor_v2"), {"N"});
   for (const std::string& value : {rebuild_v3, wrapped, twice, short_call})
     CHECK(error_reading(one_tensor(value)).code() == ErrorCode::unsupported_tensor);
@@ -272,8 +264,9 @@ TEST_CASE("Storages that are impossible or absent are refused", "[weights][torch
         ErrorCode::bad_storage);
   CHECK(with_storage(tuple({text("storage"), float_class, text("0"), text("cpu")}) + "Q") ==
         ErrorCode::bad_storage);
-  CHECK(with_storage(tuple({text("storage"), float_class, text("0"), text("cpu"), "K\x04", "N",
-                            "N"}) + "Q") == ErrorCode::bad_storage);
+  CHECK(with_storage(
+            tuple({text("storage"), float_class, text("0"), text("cpu"), "K\x04", "N", "N"}) +
+            "Q") == ErrorCode::bad_storage);
   CHECK(with_storage(tuple({text("storage"), text("float"), text("0"), text("cpu"), "K\x04"}) +
                      "Q") == ErrorCode::bad_storage);
   CHECK(with_storage(storage("0", 4, "ComplexFloatStorage")) == ErrorCode::bad_dtype);
@@ -313,8 +306,10 @@ TEST_CASE("Shapes that leave their storage are refused", "[weights][torch][P17]"
       tensor(storage("0", 4), 0, {1, 1, 1, 1, 1, 1, 1, 1, 1}, {1, 1, 1, 1, 1, 1, 1, 1, 1}),
       call(global("torch._utils", "_rebuild_tensor_v2"),
            {storage("0", 4), "N", integers({1}), integers({1}), "\x89", "}"}),
-      call(global("torch._utils", "_rebuild_tensor_v2"),
-           {storage("0", 4), "K\x00"s, "](K\x01""e", integers({1}), "\x89", "}"}),
+      call(global("torch._utils", "_rebuild_tensor_v2"), {storage("0", 4), "K\x00"s,
+                                                          "](K\x01"
+                                                          "e",
+                                                          integers({1}), "\x89", "}"}),
   };
   for (std::size_t i = 0; i < bad.size(); ++i) {
     CAPTURE(i);
@@ -382,7 +377,7 @@ TEST_CASE("Byte order and version are checked", "[weights][torch][Z15]") {
 }
 
 TEST_CASE("A TorchScript program is called one", "[weights][torch][Z16]") {
-  CHECK(error_reading(fixture("torchscript.pt")).code() == ErrorCode::unsupported);
+  CHECK(error_reading(weight_fixture("torchscript.pt")).code() == ErrorCode::unsupported);
 }
 
 TEST_CASE("Damage of the pickle or its end is noticed", "[weights][torch][Z8]") {
@@ -425,8 +420,9 @@ TEST_CASE("The older stream is checked at every step", "[weights][torch][P22]") 
 TEST_CASE("A view of a storage in the older stream stays inside it", "[weights][torch][P22]") {
   const auto viewed = [](std::int64_t offset, std::int64_t count) {
     const std::string reference =
-        tuple({text("storage"), global("torch", "FloatStorage"), text("0"), text("cpu"),
-               integer(4), tuple({text("view"), integer(offset), integer(count)})}) + "Q";
+        tuple({text("storage"), global("torch", "FloatStorage"), text("0"), text("cpu"), integer(4),
+               tuple({text("view"), integer(offset), integer(count)})}) +
+        "Q";
     return legacy(dict({{"w", tensor(reference, 0, {2}, {1})}}), {"0"},
                   little_endian(std::uint64_t{4}) + four_floats);
   };

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/weights/safetensors_writer.hpp>
-#include <query2label/weights/weight_map.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <query2label/weights/safetensors_writer.hpp>
+#include <query2label/weights/weight_map.hpp>
 #include <span>
 #include <string>
 #include <utility>
@@ -14,6 +12,7 @@
 
 #include "support/error_of.hpp"
 #include "support/temporary_folder.hpp"
+#include "support/weight_fixtures.hpp"
 
 namespace {
 
@@ -23,11 +22,8 @@ using q2l::WeightFormat;
 using q2l::WeightMap;
 using q2l::test::error_of;
 using q2l::test::TemporaryFolder;
+using q2l::test::weight_fixture;
 using namespace std::string_literals;
-
-std::filesystem::path fixture(const std::string& name) {
-  return std::filesystem::path(Q2L_TESTS_DIR) / "weights" / "data" / name;
-}
 
 q2l::Error error_loading(const std::filesystem::path& path) {
   return error_of([&] { (void)WeightMap::load(path); });
@@ -49,8 +45,7 @@ TEST_CASE("Formats are told by content and prefixes taken off", "[weights][map]"
            {"training.pth", WeightFormat::torch_zip},
            {"training_legacy.pth", WeightFormat::torch_legacy}}) {
     // Under a name that lies.
-    const auto path =
-        folder.write("model.safetensors", q2l::test::content_of(fixture(name)));
+    const auto path = folder.write("model.safetensors", weight_fixture(name));
     for (const q2l::FileAccess access : {q2l::FileAccess::map, q2l::FileAccess::read}) {
       WeightMap map = WeightMap::load(path, {}, {access, {}});
       CHECK(map.format() == format);
@@ -124,8 +119,7 @@ TEST_CASE("Tensors in memory are made when taken, again and in any precision", "
   CHECK_NOTHROW(map.finish());
   CHECK(error_of([&] { map.add("x", {1}, nullptr); }).code() == ErrorCode::duplicate_name);
   map.add("short", {3}, [] { return std::vector<float>(2); });
-  CHECK(error_of([&] { (void)map.take<float>("short", {3}); }).code() ==
-        ErrorCode::size_mismatch);
+  CHECK(error_of([&] { (void)map.take<float>("short", {3}); }).code() == ErrorCode::size_mismatch);
   map.add("nan", {1}, [] { return std::vector<float>{0.0f / 0.0f}; });
   const q2l::Error error = error_of([&] { (void)map.take<float>("nan", {1}); });
   CHECK(error.code() == ErrorCode::non_finite);
@@ -173,16 +167,17 @@ TEST_CASE("A wrong configuration cannot ask for more memory than the weights hav
   WeightMap misshapen = small_map();
   CHECK(error_of([&] { (void)misshapen.take<float>("a", {1'000'000'000'000}); }).code() ==
         ErrorCode::shape_mismatch);
-  CHECK(error_of([&] { (void)misshapen.take<float>("a", {1ull << 40, 1ull << 40}); }).code() ==
-        ErrorCode::bad_shape);
+  CHECK(error_of([&] {
+          (void)misshapen.take<float>("a", {1ull << 40, 1ull << 40});
+        }).code() == ErrorCode::bad_shape);
 }
 
 TEST_CASE("A non-finite weight names file, tensor and place", "[weights][map][N1]") {
   const TemporaryFolder folder;
   const std::vector<float> values{1, 2, -1.0f / 0.0f, 3};
   q2l::write_safetensors(
-      folder / "m", std::vector<q2l::TensorBytes>{
-                        {"w", Dtype::f32, {2, 2}, std::as_bytes(std::span(values))}});
+      folder / "m",
+      std::vector<q2l::TensorBytes>{{"w", Dtype::f32, {2, 2}, std::as_bytes(std::span(values))}});
   WeightMap map = WeightMap::load(folder / "m");
   const std::uint64_t data = std::filesystem::file_size(folder / "m") - 16;
   const q2l::Error error = error_of([&] { (void)map.take<float>("w", {2, 2}); });
@@ -193,11 +188,9 @@ TEST_CASE("A non-finite weight names file, tensor and place", "[weights][map][N1
   CHECK(error.place().actual == "element 2");
 }
 
-TEST_CASE("A file that changes while a model is built from it is noticed",
-          "[weights][map][S18]") {
+TEST_CASE("A file that changes while a model is built from it is noticed", "[weights][map][S18]") {
   const TemporaryFolder folder;
-  const auto path =
-      folder.write("m.pth", q2l::test::content_of(fixture("protocol5_legacy.pth")));
+  const auto path = folder.write("m.pth", weight_fixture("protocol5_legacy.pth"));
   WeightMap map = WeightMap::load(path);
   for (const std::string& name : map.names()) map.ignore(name);
   CHECK_NOTHROW(map.finish());

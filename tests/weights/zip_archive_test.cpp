@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/weights/zip_archive.hpp>
-
 #include <catch2/catch.hpp>
-
 #include <cstdint>
 #include <functional>
+#include <query2label/weights/zip_archive.hpp>
 #include <string>
 #include <vector>
 
@@ -23,7 +21,7 @@ using q2l::test::ZipEnd;
 using q2l::test::ZipFields;
 using q2l::test::ZipMember;
 
-q2l::Error error_opening(const std::string& file, const q2l::Limits& limits = {}) {
+q2l::Error zip_error(const std::string& file, const q2l::Limits& limits = {}) {
   return error_of([&] { ZipArchive archive(bytes(file), limits); });
 }
 
@@ -71,7 +69,7 @@ TEST_CASE("A ZIP cut at any byte is truncated, never read", "[weights][zip][Z2]"
   const std::string file = build_zip({{"a", "some data", {}, ""}, {"b", "more", {}, ""}});
   for (std::size_t size = 0; size < file.size(); ++size) {
     CAPTURE(size);
-    const q2l::Error error = error_opening(file.substr(0, size));
+    const q2l::Error error = zip_error(file.substr(0, size));
     const bool cut_in_end_record = size >= file.size() - 18;
     CHECK(error.code() == (cut_in_end_record ? ErrorCode::bad_zip : ErrorCode::truncated));
     CHECK(error.place().offset == size);
@@ -89,24 +87,23 @@ TEST_CASE("The last end record whose comment ends with the file counts", "[weigh
   CHECK(content(with_comment("hello", 5), "a") == "x");
   CHECK(content(with_comment(std::string(0xFFFF, 'c'), 0xFFFF), "a") == "x");
   CHECK(content(with_comment("PK\5\6 is no record", 17), "a") == "x");
-  CHECK(error_opening(with_comment("hello", 4)).code() == ErrorCode::bad_zip);
-  CHECK(error_opening(with_comment("hello", 6)).code() == ErrorCode::bad_zip);
+  CHECK(zip_error(with_comment("hello", 4)).code() == ErrorCode::bad_zip);
+  CHECK(zip_error(with_comment("hello", 6)).code() == ErrorCode::bad_zip);
   // An end record inside the comment that also fits is the last one; it describes another archive.
   const std::string inner = build_zip({}, {});
-  CHECK(error_opening(with_comment(inner, inner.size())).code() == ErrorCode::bad_zip);
+  CHECK(zip_error(with_comment(inner, inner.size())).code() == ErrorCode::bad_zip);
 }
 
 TEST_CASE("Zip64 records are followed and must agree with everything else", "[weights][zip][Z4]") {
   const std::vector<ZipMember> members{{"a", "x", {}, ""}};
   CHECK(content(build_zip(members, use_zip64), "a") == "x");
   const auto broken = [&](const std::function<void(ZipEnd&)>& tweak) {
-    return error_opening(build_zip(members, tweak)).code();
+    return zip_error(build_zip(members, tweak)).code();
   };
   CHECK(broken([](ZipEnd& end) { end.offset = 0xFFFFFFFF; }) == ErrorCode::bad_zip);
   for (const std::uint64_t located : {std::uint64_t{1} << 40, ~std::uint64_t{0}, std::uint64_t{0}})
-    CHECK(broken([&](ZipEnd& end) {
-            end.before = zip64_end(1, end.size, end.offset, located);
-          }) == ErrorCode::bad_zip);
+    CHECK(broken([&](ZipEnd& end) { end.before = zip64_end(1, end.size, end.offset, located); }) ==
+          ErrorCode::bad_zip);
   CHECK(broken([](ZipEnd& end) {  // to itself
           const std::uint64_t locator = std::uint64_t{end.offset} + end.size + 56;
           end.before = zip64_end(1, end.size, end.offset, locator);
@@ -134,22 +131,22 @@ TEST_CASE("Zip64 records are followed and must agree with everything else", "[we
        {std::string(), field(16, ten), field(8, ten), field(0, ""), std::string("\1\0\1", 3),
         field(16, ten + ten) + field(16, ten + ten)}) {
     CAPTURE(extra.size());
-    CHECK(error_opening(sizes_in_extra(extra)).code() == ErrorCode::bad_zip);
+    CHECK(zip_error(sizes_in_extra(extra)).code() == ErrorCode::bad_zip);
   }
 }
 
 TEST_CASE("The number of entries is bounded and must be true", "[weights][zip][Z5]") {
   const std::vector<ZipMember> members{{"a", "x", {}, ""}, {"b", "y", {}, ""}};
-  CHECK(error_opening(build_zip({})).code() == ErrorCode::bad_zip);
+  CHECK(zip_error(build_zip({})).code() == ErrorCode::bad_zip);
   for (const std::uint16_t entries : std::vector<std::uint16_t>{0, 1, 3, 1000})
-    CHECK(error_opening(build_zip(members, [&](ZipEnd& end) { end.entries = entries; })).code() ==
+    CHECK(zip_error(build_zip(members, [&](ZipEnd& end) { end.entries = entries; })).code() ==
           ErrorCode::bad_zip);
   const auto million = [](ZipEnd& end) {
     end.before = zip64_end(1'000'000, end.size, end.offset, end.offset + end.size);
     end.entries = 0xFFFF;
   };
-  CHECK(error_opening(build_zip(members, million)).code() == ErrorCode::limit_exceeded);
-  CHECK(error_opening(build_zip(members), {.zip_entries = 1}).code() == ErrorCode::limit_exceeded);
+  CHECK(zip_error(build_zip(members, million)).code() == ErrorCode::limit_exceeded);
+  CHECK(zip_error(build_zip(members), {.zip_entries = 1}).code() == ErrorCode::limit_exceeded);
 }
 
 TEST_CASE("An entry's own header must repeat the directory's", "[weights][zip][Z6]") {
@@ -168,7 +165,7 @@ TEST_CASE("An entry's own header must repeat the directory's", "[weights][zip][Z
   };
   for (std::size_t i = 0; i < tweaks.size(); ++i) {
     CAPTURE(i);
-    const q2l::Error error = error_opening(one_entry(tweaks[i]));
+    const q2l::Error error = zip_error(one_entry(tweaks[i]));
     CHECK(error.code() == ErrorCode::bad_zip);
     CHECK(error.place().subject == "second");
   }
@@ -190,14 +187,14 @@ TEST_CASE("Sizes behind the data are accepted where they are true", "[weights][z
   for (const std::string& sizes : {narrow, wide})
     for (const std::string signature : {"PK\7\10", ""})
       CHECK(content(described(signature + little_endian(crc) + sizes), "second") == data);
-  CHECK(error_opening(described("PK\7\10" + little_endian(crc + 1) + narrow)).code() ==
+  CHECK(zip_error(described("PK\7\10" + little_endian(crc + 1) + narrow)).code() ==
         ErrorCode::bad_zip);
-  CHECK(error_opening(described("")).code() == ErrorCode::bad_zip);
+  CHECK(zip_error(described("")).code() == ErrorCode::bad_zip);
 }
 
 TEST_CASE("Encryption and exotic features are refused by name", "[weights][zip][Z7]") {
   const auto flagged = [](std::uint16_t flags) {
-    return error_opening(one_entry(
+    return zip_error(one_entry(
         [&](ZipFields& local, ZipFields& central) { local.flags = central.flags = flags; }));
   };
   for (const std::uint16_t flags : std::vector<std::uint16_t>{0x0001, 0x0040, 0x2000})
@@ -226,19 +223,19 @@ TEST_CASE("Entries that share bytes are refused", "[weights][zip][Z9]") {
     local.crc = central.crc = q2l::crc32(bytes("abcdef"));
     central.size = central.stored_size = 6;
   };
-  CHECK(error_opening(one_entry(same)).code() == ErrorCode::overlap);
+  CHECK(zip_error(one_entry(same)).code() == ErrorCode::overlap);
   const auto longer = [](ZipFields& local, ZipFields& central) {
     local.size = local.stored_size = central.size = central.stored_size = 20;
   };
   const std::string overlapping =
       build_zip({{"first", "abcdef", longer, ""}, {"second", "0123456789", {}, ""}});
-  const q2l::Error error = error_opening(overlapping);
+  const q2l::Error error = zip_error(overlapping);
   CHECK(error.code() == ErrorCode::overlap);
   CHECK(error.place().subject == "second");
   const auto into_directory = [](ZipFields& local, ZipFields& central) {
     local.size = local.stored_size = central.size = central.stored_size = 11;
   };
-  CHECK(error_opening(one_entry(into_directory)).code() == ErrorCode::bad_zip);
+  CHECK(zip_error(one_entry(into_directory)).code() == ErrorCode::bad_zip);
 }
 
 TEST_CASE("Compressed entries are refused when they are asked for", "[weights][zip][Z11]") {
@@ -256,27 +253,26 @@ TEST_CASE("Names that one file system would confuse are duplicates", "[weights][
   for (const std::string name : {"a/b", "a\\b", "./a/b", "a/./b", "A/b"}) {
     CAPTURE(name);
     const std::string file = build_zip({{"a/b", "x", {}, ""}, {name, "y", {}, ""}});
-    CHECK(error_opening(file).code() == ErrorCode::duplicate_name);
+    CHECK(zip_error(file).code() == ErrorCode::duplicate_name);
   }
 }
 
 TEST_CASE("Names that leave their folder are refused", "[weights][zip][Z13]") {
   for (const std::string name : {"/etc/passwd", "../x", "a/../b", "a/..", "C:x", "\\x", "a\\..\\b"})
-    CHECK(error_opening(build_zip({{name, "x", {}, ""}})).code() == ErrorCode::bad_zip);
-  CHECK(error_opening(build_zip({{"", "x", {}, ""}})).code() == ErrorCode::bad_zip);
-  CHECK(error_opening(build_zip({{std::string("a\0b", 3), "x", {}, ""}})).code() ==
-        ErrorCode::bad_zip);
+    CHECK(zip_error(build_zip({{name, "x", {}, ""}})).code() == ErrorCode::bad_zip);
+  CHECK(zip_error(build_zip({{"", "x", {}, ""}})).code() == ErrorCode::bad_zip);
+  CHECK(zip_error(build_zip({{std::string("a\0b", 3), "x", {}, ""}})).code() == ErrorCode::bad_zip);
   CHECK(content(build_zip({{"a..b/.../c", "x", {}, ""}}), "a..b/.../c") == "x");
   const auto link = [](ZipFields&, ZipFields& central) {
     central.made_by = 3 << 8;
     central.attributes = 0120777u << 16;
   };
-  CHECK(error_opening(build_zip({{"a", "x", link, ""}})).code() == ErrorCode::bad_zip);
+  CHECK(zip_error(build_zip({{"a", "x", link, ""}})).code() == ErrorCode::bad_zip);
 }
 
 TEST_CASE("Bytes before the first entry are refused", "[weights][zip][Z17]") {
   const std::string file = build_zip({{"a", "x", {}, ""}});
-  CHECK(error_opening("#!/bin/sh\n" + file).code() == ErrorCode::bad_zip);
+  CHECK(zip_error("#!/bin/sh\n" + file).code() == ErrorCode::bad_zip);
   std::string shifted = build_zip({{"a", "first", {}, ""}, {"b", "x", {}, ""}});
   // Forget the first entry: its bytes stay before the second.
   const std::size_t directory = shifted.find("PK\1\2");
@@ -285,7 +281,7 @@ TEST_CASE("Bytes before the first entry are refused", "[weights][zip][Z17]") {
   const std::size_t end = shifted.find("PK\5\6");
   shifted[end + 8] = shifted[end + 10] = 1;
   shifted[end + 12] = static_cast<char>(end - directory);
-  const q2l::Error error = error_opening(shifted);
+  const q2l::Error error = zip_error(shifted);
   CHECK(error.code() == ErrorCode::bad_zip);
   CHECK(error.place().offset == 0u);
 }

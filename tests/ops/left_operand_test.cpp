@@ -27,10 +27,6 @@ using q2l::Context;
 using q2l::Matrix;
 using q2l::Precision;
 using q2l::ProductSettings;
-using q2l::ops::Conv2d;
-using q2l::ops::Conv2dShape;
-using q2l::ops::LeftOperand;
-using q2l::ops::Linear;
 using q2l::simd::DefaultArch;
 
 namespace {
@@ -41,7 +37,8 @@ ProductSettings operand_settings(Precision precision) {
   return {"layer", precision, {1.0f / 32, 100}};
 }
 
-Linear<float, DefaultArch> make_linear(std::size_t in, std::size_t out, Precision precision) {
+q2l::ops::Linear<float, DefaultArch> make_linear(std::size_t in, std::size_t out,
+                                                 Precision precision) {
   const float magnitude = 1.0f / std::sqrt(static_cast<float>(in));
   return {in,
           out,
@@ -51,7 +48,8 @@ Linear<float, DefaultArch> make_linear(std::size_t in, std::size_t out, Precisio
           operand_settings(precision)};
 }
 
-Conv2d<float, DefaultArch> make_conv2d(const Conv2dShape& shape, Precision precision) {
+q2l::ops::Conv2d<float, DefaultArch> make_conv2d(const q2l::ops::Conv2dShape& shape,
+                                                 Precision precision) {
   const std::size_t filter = shape.in_channels * shape.kernel * shape.kernel;
   const float magnitude = 1.0f / std::sqrt(static_cast<float>(filter));
   return {shape,
@@ -101,7 +99,8 @@ TEST_CASE("A linear layer writes the left operand of the next", "[ops]") {
           for (const std::size_t workers : {1u, 2u, 8u}) {
             PoisonedMatrix<float> out(size.rows, size.out);
             run_planned(workers, [&](const Context& context) {
-              const LeftOperand<float, DefaultArch> operand(context, linear2.weights, size.rows);
+              const q2l::ops::LeftOperand<float, DefaultArch> operand(context, linear2.weights,
+                                                                      size.rows);
               q2l::ops::linear<float, DefaultArch>(context, linear1, x.view(), operand,
                                                    {.activation = activation});
               q2l::ops::linear<float, DefaultArch>(context, linear2, operand, out.view());
@@ -117,7 +116,7 @@ TEST_CASE("A linear layer writes the left operand of the next", "[ops]") {
 
 TEST_CASE("A convolution writes the left operand of the next", "[ops]") {
   struct Pair {
-    Conv2dShape first, second;
+    q2l::ops::Conv2dShape first, second;
   };
   for (const Pair& shape : {Pair{{8, 20, 1, 1, 0}, {20, 12, 3, 1, 1}},
                             {{8, 20, 1, 1, 0}, {20, 33, 3, 2, 1}},
@@ -206,7 +205,7 @@ TEST_CASE("An observer sees values between layers, not what they become", "[ops]
        {static_cast<q2l::LayerObserver*>(nullptr), static_cast<q2l::LayerObserver*>(&observer)}) {
     run_planned([&](Context context) {
       context.observer = shown;
-      const LeftOperand<float, DefaultArch> hidden(context, linear2.weights, 5);
+      const q2l::ops::LeftOperand<float, DefaultArch> hidden(context, linear2.weights, 5);
       CHECK(hidden.is_narrow() == (shown == nullptr));
       q2l::ops::linear<float, DefaultArch>(context, linear1, x.view(), hidden);
       q2l::ops::linear<float, DefaultArch>(context, linear2, hidden,

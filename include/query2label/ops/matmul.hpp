@@ -89,15 +89,24 @@ void multiply_part(const kernels::PanelLayout<T, Arch>& layout, const ProductPar
   }
 }
 
-/// Elements of scratch that a thread needs to compute `rows` rows at a time by `multiply_part`.
+/// Each thread's scratch for `multiply_part`, for `rows` rows at a time.
 template <class T>
-constexpr std::size_t stored_size(const Matrix<T>&, std::size_t) noexcept {
-  return 0;
-}
-template <class T, class Arch>
-constexpr std::size_t stored_size(const LeftOperand<T, Arch>&, std::size_t rows) noexcept {
-  return rows * stored_columns;
-}
+class PartScratch {
+ public:
+  PartScratch(const Context&, const Matrix<T>&, std::size_t) noexcept {}
+  template <class Arch>
+  PartScratch(const Context& context, const LeftOperand<T, Arch>&, std::size_t rows)
+      : size_(rows * stored_columns),
+        data_(context.workspace.template take<T>(context.workers * size_)) {}
+
+  [[nodiscard]] T* of(std::size_t worker) const noexcept {
+    return size_ > 0 ? data_ + worker * size_ : nullptr;
+  }
+
+ private:
+  std::size_t size_ = 0;
+  T* data_ = nullptr;
+};
 
 /// The product of rows of `Left`.
 template <class T, class Arch, class W, class RowSource, class Out>
@@ -116,11 +125,11 @@ void multiply_rows(const Context& context, const RowSource& rows,
                                       options.activation};
   const bool packs = kernels::prefers_packed_block(b, layout.panels() / tasks.columns);
   using Left = typename simd::DotProduct<T, W, Arch>::Left;
-  const std::size_t block_size = packs ? kernels::left_block_size<W> : 0;
-  const std::size_t scratch_size = stored_size(out, stored_rows);
+  constexpr std::size_t block_size = kernels::left_block_size<W>;
   const Workspace::Frame frame(context.workspace);
-  Left* const blocks = context.workspace.template take<Left>(context.workers * block_size);
-  T* const scratch = context.workspace.template take<T>(context.workers * scratch_size);
+  Left* const blocks =
+      packs ? context.workspace.template take<Left>(context.workers * block_size) : nullptr;
+  const PartScratch<T> scratch(context, out, stored_rows);
   if (context.is_planning()) return;
   context.parallel_for(tasks.rows * tasks.columns, [&](std::size_t task, std::size_t worker) {
     const std::size_t r = task % tasks.rows;
@@ -142,8 +151,7 @@ void multiply_rows(const Context& context, const RowSource& rows,
         layout,
         {first_row(r), first_row(r + 1), layout.panels() * c / tasks.columns,
          layout.panels() * (c + 1) / tasks.columns},
-        stored_rows, [](std::size_t row) { return row; }, multiply, out,
-        scratch + worker * scratch_size);
+        stored_rows, [](std::size_t row) { return row; }, multiply, out, scratch.of(worker));
   });
 }
 
@@ -160,9 +168,8 @@ void multiply_rows(const Context& context, const kernels::TiledRows<Left>& rows,
       share_out(layout, shape_of(out).rows, pairs, context.workers, smallest_task);
   const kernels::Epilogue<T> epilogue{bias, options.residual.data, options.residual.stride,
                                       options.activation};
-  const std::size_t scratch_size = stored_size(out, stored_tiles * simd::tile_rows);
   const Workspace::Frame frame(context.workspace);
-  T* const scratch = context.workspace.template take<T>(context.workers * scratch_size);
+  const PartScratch<T> scratch(context, out, stored_tiles * simd::tile_rows);
   if (context.is_planning()) return;
   context.parallel_for(tasks.rows * tasks.columns, [&](std::size_t task, std::size_t worker) {
     const std::size_t r = task % tasks.rows;
@@ -180,7 +187,7 @@ void multiply_rows(const Context& context, const kernels::TiledRows<Left>& rows,
           kernels::matmul_tiles<T, Arch>(tiles, rows, part.first, part.last, b, part.first_panel,
                                          part.last_panel, epilogue, results, stride);
         },
-        out, scratch + worker * scratch_size);
+        out, scratch.of(worker));
   });
 }
 

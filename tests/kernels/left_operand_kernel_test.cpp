@@ -56,7 +56,11 @@ TEST_CASE("The reference rounds as the kernel does", "[kernels]") {
     REQUIRE(rounded[i] == 0.25 * number);
   }
   q2l::kernels::round_left_row(wide.data(), wide.size(), q2l::Precision::bf16, q, rounded.data());
+  std::vector<q2l::bfloat16> narrow(in.size());
+  q2l::kernels::convert_left_row<q2l::bfloat16, DefaultArch>(in.data(), in.size(), q,
+                                                             narrow.data());
   for (std::size_t i = 0; i < in.size(); ++i) {
     REQUIRE(rounded[i] == static_cast<double>(q2l::to_bfloat16(in[i])));
+    REQUIRE(rounded[i] == static_cast<double>(narrow[i]));
   }
 }

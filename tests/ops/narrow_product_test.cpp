@@ -47,13 +47,13 @@ ProductSettings settings(Precision precision) { return {"layer", precision, quan
 
 /// What one rounding of each product, each addition of a chain, and the scaling may come to beside
 /// the rounded operands, whose magnitudes are at most 3.5 and 1 a term; in bf16 the processor may
-/// round the left operand, which is 2^-9 of each term (quarter steps below 4 need 10 bits).
+/// round the left operand, which is 2^-8 of each term (quarter steps below 4 need 10 bits).
 double bound(Precision precision, std::size_t depth) {
   const double magnitude = 3.5 * static_cast<double>(depth) + 2;
   const double terms = precision == Precision::int8 ? 4.0 + static_cast<double>(depth) / 256
                                                     : static_cast<double>(depth) + 4;
   double error = terms * epsilon * magnitude;
-  if (precision == Precision::bf16) error += magnitude / 512;
+  if (precision == Precision::bf16) error += magnitude / 256;
   return error;
 }
 
@@ -150,7 +150,7 @@ TEST_CASE("Narrow convolutions take zeros at their border and a norm as the colu
                                               expected.map(2, height, width));
       });
       CHECK(out.is_intact());
-      // Winograd's tiles, too, round transformed weights to bf16: 2^-9 of sums of up to 9 weights
+      // Winograd's tiles, too, round transformed weights to bf16: 2^-8 of sums of up to 9 weights
       // with factors of at most 1, times transformed inputs of at most 4 pixels.
       const double tiles = layer.winograd.tile() > 0 ? 4 : 1;
       for (std::size_t i = 0; i < out.values().size(); ++i) {

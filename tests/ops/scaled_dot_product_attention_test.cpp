@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <query2label/core/bfloat16.hpp>
+#include <query2label/core/precision.hpp>
 #include <query2label/ops/scaled_dot_product_attention.hpp>
 #include <string>
 #include <vector>
@@ -208,4 +211,46 @@ TEST_CASE("Attention refuses operands that do not fit", "[ops]") {
   check_bad_argument(op + ": rows of v", call(q, k, matrix(6, 6), 2, 2, q));
   check_bad_argument(op + ": rows of out", call(q, k, k, 2, 2, matrix(2, 6)));
   check_bad_argument(op + ": columns of out", call(q, k, k, 2, 2, matrix(4, 4)));
+}
+
+TEST_CASE("Attention in bf16 is that of operands rounded to bfloat16", "[ops]") {
+  for (const std::size_t tokens : {1u, 9u, 33u, 145u}) {
+    CAPTURE(tokens);
+    ScaledDotProductExample example{2, 70, tokens, 3, 20};
+    for (std::vector<float>* const operand : {&example.q, &example.k, &example.v}) {
+      for (float& x : *operand) x = static_cast<float>(q2l::to_bfloat16(x));
+    }
+    const std::size_t rows = example.sequences * example.queries;
+    const PoisonedMatrix<float> q(rows, example.width, example.q);
+    const PoisonedMatrix<float> k(2 * tokens, example.width, example.k);
+    const PoisonedMatrix<float> v(2 * tokens, example.width, example.v);
+    const PoisonedMatrix<double> wide_q(rows, example.width, example.q);
+    const PoisonedMatrix<double> wide_k(2 * tokens, example.width, example.k);
+    const PoisonedMatrix<double> wide_v(2 * tokens, example.width, example.v);
+    PoisonedMatrix<double> rounded(rows, example.width), exact(rows, example.width);
+    run_planned([&](const Context& context) {
+      for (const q2l::Precision precision : {q2l::Precision::bf16, q2l::Precision::f32}) {
+        q2l::ops::scaled_dot_product_attention<double, DefaultArch>(
+            context, wide_q.view(), wide_k.view(), wide_v.view(), 2, 3, 0.5, {},
+            precision == q2l::Precision::bf16 ? rounded.view() : exact.view(), nullptr, precision);
+      }
+    });
+    const std::vector<float> out = same_bits_on_any_workers<float>(
+        rows, example.width, [&](const Context& context, Matrix<float> result) {
+          q2l::ops::scaled_dot_product_attention<float, DefaultArch>(
+              context, q.view(), k.view(), v.view(), 2, 3, 0.5f, {}, result, nullptr,
+              q2l::Precision::bf16);
+        });
+    double largest = 0;
+    for (const float x : example.v) largest = std::max(largest, std::abs(static_cast<double>(x)));
+    double changed = 0;
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      // A weight is off by at most 2^-8 of itself, here and there.
+      REQUIRE(std::abs(static_cast<double>(out[i]) - rounded.values()[i]) <=
+              (2.0 / 256 + 1e-5) * largest);
+      changed = std::max(changed, std::abs(rounded.values()[i] - exact.values()[i]));
+    }
+    CHECK((changed > 0) == (tokens > 1));
+    CHECK(changed <= largest / 256);
+  }
 }

@@ -6,7 +6,7 @@
 
 namespace q2l {
 
-/// bfloat16: the upper half of a float, so its range with 8 bits of precision (unit roundoff 2^-9).
+/// bfloat16: the upper half of a float, so its range with 8 bits of precision (unit roundoff 2^-8).
 struct bfloat16 {
   std::uint16_t bits;
 

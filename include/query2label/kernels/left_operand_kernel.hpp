@@ -26,7 +26,7 @@ inline void convert_left_row(const float* in, std::size_t count, const Quantizat
   using Dot = simd::DotProduct<float, W, Arch>;
   const auto convert = [&]() {
     if constexpr (std::is_same_v<Left, bfloat16>) {
-      return [](B value, Left* to) { Dot::store_left(value, to); };
+      return [](B value, Left* to) { simd::store_bfloat16<Arch>(value, to); };
     } else {
       const auto zero = static_cast<float>(quantization.zero_point);
       const std::int32_t offset =

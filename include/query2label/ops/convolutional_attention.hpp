@@ -111,7 +111,8 @@ void convolutional_attention(const Context& context, const ConvolutionalAttentio
   detail::project_convolved<T, Arch>(context, layer.value, grid, in, key_grid, value);
   const Matrix<T> attended = context.workspace.take_matrix<T>(grid.rows(), width);
   scaled_dot_product_attention<T, Arch>(context, query, key, value, grid.batch, layer.heads,
-                                        attention_scale<T>(width, 1), {}, attended);
+                                        attention_scale<T>(width, 1), {}, attended, nullptr,
+                                        layer.key.linear.weights.precision());
   linear<T, Arch>(context, layer.out, attended, out, options);
 }
 

@@ -193,7 +193,7 @@ void cross_attention(const Context& context, const CrossAttention<T, Arch>& laye
     linear<T, Arch>(context, layer.value[0], memory.tokens.row_range(image * tokens, tokens),
                     values);
     scaled_dot_product_attention<T, Arch>(context, queries, keys, values, 1, layer.heads, scale, {},
-                                          attended, maps);
+                                          attended, maps, layer.key[0].weights.precision());
   } else {
     const std::size_t head_width = width / layer.heads;
     const std::size_t rows = layer.heads * labels;

@@ -91,9 +91,10 @@ void self_attention(const Context& context, const SelfAttention<T, Arch>& layer,
   const Matrix<T> attended = context.workspace.take_matrix<T>(rows, width);
   linear<T, Arch>(context, layer.query_key, query_key_input, query_key);
   linear<T, Arch>(context, layer.value, value_input, value);
-  scaled_dot_product_attention<T, Arch>(
-      context, query_key.column_range(0, width), query_key.column_range(width, width), value,
-      sequences, layer.heads, attention_scale<T>(width, layer.heads), {}, attended);
+  scaled_dot_product_attention<T, Arch>(context, query_key.column_range(0, width),
+                                        query_key.column_range(width, width), value, sequences,
+                                        layer.heads, attention_scale<T>(width, layer.heads), {},
+                                        attended, nullptr, layer.query_key.weights.precision());
   linear<T, Arch>(context, layer.out, attended, out, options);
 }
 

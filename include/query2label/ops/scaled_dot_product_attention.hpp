@@ -6,12 +6,21 @@
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
+#include <type_traits>
 
+#include "query2label/core/aligned_buffer.hpp"
+#include "query2label/core/bfloat16.hpp"
 #include "query2label/core/context.hpp"
+#include "query2label/core/precision.hpp"
 #include "query2label/core/shape_check.hpp"
 #include "query2label/core/tensor.hpp"
+#include "query2label/core/workspace.hpp"
 #include "query2label/kernels/attention_kernel.hpp"
 #include "query2label/kernels/elementwise_kernel.hpp"
+#include "query2label/kernels/left_operand_kernel.hpp"
+#include "query2label/kernels/tile_attention_kernel.hpp"
+#include "query2label/ops/for_each_row.hpp"
+#include "query2label/simd/amx_tiles.hpp"
 
 namespace q2l::ops {
 
@@ -22,20 +31,97 @@ struct AttentionBias {
   const T* heads = nullptr;               ///< [A, M, T], or null
   const T* masks = nullptr;               ///< [masks, M, T], or null; needs the two others
   const std::uint8_t* mask_of = nullptr;  ///< [N]: 0 for no mask, else one more than its index
+
+  /// The mask of sequence `n`, of `size` elements, or null.
+  [[nodiscard]] const T* mask(std::size_t n, std::size_t size) const noexcept {
+    return masks && mask_of[n] > 0 ? masks + (mask_of[n] - 1) * size : nullptr;
+  }
 };
+
+namespace detail {
+
+/// Into how many parts the queries of a head of a sequence are split.
+inline std::size_t attention_parts(const Context& context, std::size_t pairs, std::size_t queries,
+                                   std::size_t block_rows) noexcept {
+  return std::min((2 * context.workers + pairs - 1) / pairs,
+                  (queries + block_rows - 1) / block_rows);
+}
+
+/// `in` rounded to bfloat16, in workspace memory.
+inline Matrix<const double> round_to_bfloat16(const Context& context, Matrix<const double> in) {
+  const Matrix<double> out = context.workspace.take_matrix<double>(in.rows, in.columns);
+  if (context.is_planning()) return out;
+  for_each_row(context, in.rows, in.columns, [&](std::size_t r) {
+    kernels::round_left_row(in.row(r), in.columns, Precision::bf16, {}, out.row(r));
+  });
+  return out;
+}
+
+/// `scaled_dot_product_attention` in bf16, split over threads in the same way.
+template <class Arch>
+void tile_attention(const Context& context, Matrix<const float> q, Matrix<const float> k,
+                    Matrix<const float> v, std::size_t sequences, std::size_t heads, float scale,
+                    const AttentionBias<float>& bias, Matrix<float> out, float* maps) {
+  using Attention = kernels::TileAttention<Arch>;
+  constexpr std::size_t block_rows = Attention::block_rows;
+  const std::size_t width = q.columns / heads;
+  const std::size_t queries = q.rows / sequences;
+  const std::size_t tokens = k.rows / sequences;
+  const Attention attention(tokens, width);
+  const std::size_t pairs = sequences * heads;
+  const std::size_t parts = attention_parts(context, pairs, queries, block_rows);
+  const std::size_t memory_size = round_up(attention.size(), cache_line / sizeof(bfloat16));
+  const std::size_t block_size = block_rows * tokens;
+  bfloat16* const memories = context.workspace.take<bfloat16>(context.workers * memory_size);
+  float* const scratch = context.workspace.take<float>(context.workers * 2 * block_size);
+  float* const ones = context.workspace.take<float>(attention.ones());
+  if (context.is_planning()) return;
+  std::fill_n(ones, attention.ones(), 1.0f);
+
+  context.parallel_for(pairs * parts, [&](std::size_t task, std::size_t worker) {
+    const std::size_t part = task % parts;
+    const std::size_t head = task / parts % heads;
+    const std::size_t n = task / parts / heads;
+    bfloat16* const memory = memories + worker * memory_size;
+    float* const scores = scratch + worker * 2 * block_size;
+    float* const masked_bias = scores + block_size;
+    const auto of_head = [&](const auto& matrix, std::size_t rows) {
+      return matrix.column_range(head * width, width).row_range(n * rows, rows);
+    };
+    const float* const mask = bias.mask(n, queries * tokens);
+    attention.pack(of_head(k, tokens), of_head(v, tokens), memory);
+    simd::AmxTiles<bfloat16> tiles;
+    const std::size_t end = queries * (part + 1) / parts;
+    for (std::size_t m = queries * part / parts; m < end; m += block_rows) {
+      const std::size_t rows = std::min(block_rows, end - m);
+      const float* block_bias = bias.heads ? bias.heads + (head * queries + m) * tokens : nullptr;
+      if (mask) {
+        kernels::add_row<float, Arch>(block_bias, mask + m * tokens, masked_bias, rows * tokens);
+        block_bias = masked_bias;
+      }
+      float* const weights = maps ? maps + ((n * heads + head) * queries + m) * tokens : scores;
+      attention.multiply(tiles, of_head(q, queries).row_range(m, rows), scale, block_bias,
+                         {weights, rows, tokens}, of_head(out, queries).row_range(m, rows), ones,
+                         memory);
+    }
+  });
+}
+
+}  // namespace detail
 
 /// Multi-head attention between matrices whose columns hold the heads side by side:
 ///   q [N M, D], k [N T, D], v [N T, D] -> out [N M, D],   D = A w,   N sequences
 ///   out[n, :, head] = softmax(scale q[n, :, head] k[n, :, head]^T + bias + mask) v[n, :, head]
 /// `maps`, if not null, gets the attention weights [N, A, M, T]. `out` must not overlap k or v.
-/// Each product has the error of `linear`. That of a score s is a relative one of its weight, to
-/// which the softmax adds (T + 2 |s| + 6) eps.
-/// Throws Error bad_argument when shapes do not fit.
+/// In `precision` bf16 the operands of both products are rounded to bfloat16 where the processor
+/// has tile registers, and in double, which is the reference of that; elsewhere it is f32. Each
+/// product has the error of `linear`. That of a score s is a relative one of its weight, to which
+/// the softmax adds (T + 2 |s| + 6) eps. Throws Error bad_argument when shapes do not fit.
 template <class T, class Arch>
 void scaled_dot_product_attention(const Context& context, Matrix<const T> q, Matrix<const T> k,
                                   Matrix<const T> v, std::size_t sequences, std::size_t heads,
                                   T scale, const AttentionBias<T>& bias, Matrix<T> out,
-                                  T* maps = nullptr) {
+                                  T* maps = nullptr, Precision precision = Precision::f32) {
   constexpr std::string_view op = "scaled_dot_product_attention";
   require_argument(sequences > 0 && heads > 0, op, "needs at least one sequence and one head");
   require_argument(q.columns % heads == 0, op, "the heads must divide the width");
@@ -53,6 +139,21 @@ void scaled_dot_product_attention(const Context& context, Matrix<const T> q, Mat
   require_argument(tokens > 0, op, "needs at least one key");
   require_argument(!bias.masks || (bias.heads && bias.mask_of), op,
                    "masks need a bias and an index");
+  const Workspace::Frame frame(context.workspace);
+  const bool is_rounded = std::is_same_v<T, double> && precision == Precision::bf16;
+  if constexpr (std::is_same_v<T, double>) {
+    if (is_rounded) {
+      for (Matrix<const T>* const operand : {&q, &k, &v}) {
+        *operand = detail::round_to_bfloat16(context, *operand);
+      }
+    }
+  }
+  if constexpr (simd::has_amx<T, bfloat16, Arch>) {
+    if (precision == Precision::bf16) {
+      return detail::tile_attention<Arch>(context, q, k, v, sequences, heads, scale, bias, out,
+                                          maps);
+    }
+  }
   const kernels::PanelLayout<T, Arch> key_layout{1, width, tokens};
   const kernels::PanelLayout<T, Arch> value_layout{1, tokens, width};
 
@@ -60,13 +161,11 @@ void scaled_dot_product_attention(const Context& context, Matrix<const T> q, Mat
   // are split and its keys packed once per part.
   constexpr std::size_t block_rows = 48;
   const std::size_t pairs = sequences * heads;
-  const std::size_t parts =
-      std::min((2 * context.workers + pairs - 1) / pairs, (queries + block_rows - 1) / block_rows);
+  const std::size_t parts = detail::attention_parts(context, pairs, queries, block_rows);
   const std::size_t keys_size = round_up(key_layout.size(), cache_line / sizeof(T));
   const std::size_t values_size = round_up(value_layout.size(), cache_line / sizeof(T));
   const std::size_t block_size = block_rows * tokens;
   const std::size_t scratch_size = keys_size + values_size + (bias.masks ? 2 : 1) * block_size;
-  const Workspace::Frame frame(context.workspace);
   T* const scratch = context.workspace.take<T>(context.workers * scratch_size);
   if (context.is_planning()) return;
 
@@ -79,9 +178,7 @@ void scaled_dot_product_attention(const Context& context, Matrix<const T> q, Mat
     T* const values = keys + keys_size;
     T* const scores = values + values_size;
     T* const masked_bias = scores + block_size;
-    const T* const mask = bias.masks && bias.mask_of[n] > 0
-                              ? bias.masks + (bias.mask_of[n] - 1) * queries * tokens
-                              : nullptr;
+    const T* const mask = bias.mask(n, queries * tokens);
     const kernels::PanelSource<T> key_source{k.row(n * tokens) + column, 0, 1, k.stride};
     const kernels::PanelSource<T> value_source{v.row(n * tokens) + column, 0, v.stride, 1};
     kernels::pack_panels<T, Arch>(key_layout, key_source, keys, 0, key_layout.panels());
@@ -98,7 +195,8 @@ void scaled_dot_product_attention(const Context& context, Matrix<const T> q, Mat
       kernels::attention_block<T, Arch>(q.row(n * queries + m) + column, q.stride, rows,
                                         {key_layout, keys}, {value_layout, values}, scale,
                                         block_bias, tokens, maps ? maps + map_row * tokens : scores,
-                                        tokens, out.row(n * queries + m) + column, out.stride);
+                                        tokens, out.row(n * queries + m) + column, out.stride,
+                                        is_rounded);
     }
   });
 }

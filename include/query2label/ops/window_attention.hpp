@@ -176,10 +176,11 @@ void window_attention(const Context& context, const WindowAttention<T, Arch>& la
     if (!context.is_planning()) detail::fill_mask_index(partition, mask_of);
   }
   linear_to_windows<T, Arch>(context, layer.qkv, partition, in, layer.zeros.data(), qkv);
-  scaled_dot_product_attention<T, Arch>(
-      context, qkv.column_range(0, width), qkv.column_range(width, width),
-      qkv.column_range(2 * width, width), partition.windows(), layer.heads,
-      attention_scale<T>(width, layer.heads), bias, attended);
+  scaled_dot_product_attention<T, Arch>(context, qkv.column_range(0, width),
+                                        qkv.column_range(width, width),
+                                        qkv.column_range(2 * width, width), partition.windows(),
+                                        layer.heads, attention_scale<T>(width, layer.heads), bias,
+                                        attended, nullptr, layer.qkv.weights.precision());
   linear_from_windows<T, Arch>(context, layer.out, partition, attended, out, options);
 }
 

@@ -25,6 +25,22 @@ namespace q2l::simd {
 template <class T, class W, class Arch>
 struct DotProduct;
 
+/// Rounded to nearest, ties to even; processors with an instruction for it take subnormals for
+/// zero.
+template <class Arch>
+inline void store_bfloat16(Batch<float, Arch> value, bfloat16* p) noexcept {
+#if defined(__AVX512BF16__)
+  if constexpr (is_avx512<Arch>) {
+    const __m256bh rounded = _mm512_cvtneps_pbh(value);
+    std::memcpy(p, &rounded, sizeof rounded);
+    return;
+  }
+#endif
+  alignas(64) float lanes[Batch<float, Arch>::size];
+  value.store_aligned(lanes);
+  for (std::size_t i = 0; i < Batch<float, Arch>::size; ++i) p[i] = to_bfloat16(lanes[i]);
+}
+
 /// float with float and double with double: fused multiply-adds, one element at a time.
 template <class T, class Arch>
 struct DotProduct<T, T, Arch> {
@@ -72,8 +88,7 @@ requires(is_avx512<Arch>) struct DotProduct<float, bfloat16, Arch> {
     return _mm512_dpbf16_ps(sum, std::bit_cast<__m512bh>(left), std::bit_cast<__m512bh>(right));
   }
   static void store_left(Batch<float, Arch> value, bfloat16* p) noexcept {
-    const __m256bh rounded = _mm512_cvtneps_pbh(value);
-    std::memcpy(p, &rounded, sizeof rounded);
+    store_bfloat16<Arch>(value, p);
   }
 };
 #else

@@ -207,6 +207,7 @@ template <class T, class Arch>
 const LeftOperand<T, Arch>& product_output(const LeftOperand<T, Arch>& out) noexcept {
   return out;
 }
+
 /// A convolution of a map of T.
 template <class T, class Arch, class Out>
 void convolve_map(const Context& context, const Conv2d<T, Arch>& layer, FeatureMap<const T> in,

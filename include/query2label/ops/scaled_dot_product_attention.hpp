@@ -57,8 +57,8 @@ inline Matrix<const double> round_to_bfloat16(const Context& context, Matrix<con
   return out;
 }
 
-/// `scaled_dot_product_attention` in bf16, split over threads in the same way.
-template <class Arch>
+/// `scaled_dot_product_attention` in `W`, which is bfloat16, split over threads in the same way.
+template <class W, class Arch>
 void tile_attention(const Context& context, Matrix<const float> q, Matrix<const float> k,
                     Matrix<const float> v, std::size_t sequences, std::size_t heads, float scale,
                     const AttentionBias<float>& bias, Matrix<float> out, float* maps) {
@@ -90,7 +90,7 @@ void tile_attention(const Context& context, Matrix<const float> q, Matrix<const 
     };
     const float* const mask = bias.mask(n, queries * tokens);
     attention.pack(of_head(k, tokens), of_head(v, tokens), memory);
-    simd::AmxTiles<bfloat16> tiles;
+    simd::AmxTiles<W> tiles;
     const std::size_t end = queries * (part + 1) / parts;
     for (std::size_t m = queries * part / parts; m < end; m += block_rows) {
       const std::size_t rows = std::min(block_rows, end - m);
@@ -150,8 +150,8 @@ void scaled_dot_product_attention(const Context& context, Matrix<const T> q, Mat
   }
   if constexpr (simd::has_amx<T, bfloat16, Arch>) {
     if (precision == Precision::bf16) {
-      return detail::tile_attention<Arch>(context, q, k, v, sequences, heads, scale, bias, out,
-                                          maps);
+      return detail::tile_attention<bfloat16, Arch>(context, q, k, v, sequences, heads, scale, bias,
+                                                    out, maps);
     }
   }
   const kernels::PanelLayout<T, Arch> key_layout{1, width, tokens};

@@ -121,7 +121,7 @@ std::vector<double> golden_logits(const nlohmann::json& file, std::size_t worker
 /// double model gives those of the others.
 inline GoldenReport check_precision_golden(const nlohmann::json& file, std::size_t workers,
                                            Precision precision) {
-  constexpr std::size_t draws = 4;
+  constexpr std::size_t draws = 8;
   const PrecisionPlan exact(Precision::f32);
   PrecisionPlan plan(precision);
   if (precision == Precision::int8) {

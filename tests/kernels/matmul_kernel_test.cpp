@@ -2,8 +2,11 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cstddef>
+#include <query2label/core/aligned_buffer.hpp>
 #include <query2label/kernels/matmul_kernel.hpp>
+#include <query2label/kernels/matmul_panels_kernel.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "reference/linear_reference.hpp"
@@ -197,6 +200,60 @@ TEMPLATE_TEST_CASE("Parts of a product have the bits they have in the whole", "[
   }
   CHECK(same_bits(parts.values(), whole.values()));
   CHECK(parts.is_intact());
+}
+
+TEMPLATE_TEST_CASE("Going panel by panel gives the bits of going tile by tile", "[kernels]", float,
+                   double) {
+  using T = TestType;
+  struct TapRows {  // taps side by side in each row
+    Matrix<const T> rows;
+    std::size_t depth;
+    void pointers(std::size_t first, std::size_t count, std::size_t first_tap, std::size_t taps,
+                  const T** out) const {
+      for (std::size_t t = 0; t < taps; ++t) {
+        for (std::size_t r = 0; r < count; ++r) {
+          out[t * count + r] = rows.row(first + r) + (first_tap + t) * depth;
+        }
+      }
+    }
+  };
+  // Rows around a block of them, columns around a group of panels, depth in one chunk and in more.
+  constexpr std::size_t block = q2l::kernels::left_block_rows;
+  for (const std::size_t rows : {std::size_t{1}, block, block + 1, 2 * block + 13}) {
+    for (const std::size_t columns : {37u, 1061u}) {
+      for (const auto& [taps, depth] :
+           {std::pair{1u, 40u}, std::pair{1u, 300u}, std::pair{3u, 50u}}) {
+        CAPTURE(rows, columns, taps, depth);
+        const Problem<T> problem{rows, columns, taps * depth};
+        const Layout<T> layout{taps, depth, columns};
+        q2l::AlignedBuffer<T> panels(layout.size());
+        q2l::kernels::pack_panels<T, DefaultArch>(
+            layout,
+            q2l::kernels::PanelSource<T>{problem.weight.view().data, depth, 1,
+                                         problem.weight.view().stride},
+            panels.data(), 0, layout.panels());
+        const q2l::kernels::PanelMatrix<T, DefaultArch> right{layout, panels.data()};
+        const std::vector<T> bias = problem.padded_bias();
+        const Matrix<const T> residual = problem.residual.view();
+        const q2l::kernels::Epilogue<T> epilogue{bias.data(), residual.data, residual.stride,
+                                                 Activation::gelu()};
+        const TapRows source{problem.left.view(), depth};
+        PoisonedMatrix<T> tiles(rows, columns);
+        q2l::kernels::matmul_block<T, DefaultArch>(source, 0, rows, right, 0, layout.panels(),
+                                                   epilogue, tiles.view().data, tiles.view().stride,
+                                                   panels.data());
+        q2l::AlignedBuffer<T> scratch(q2l::kernels::left_block_size<T>);
+        for (T* const copies : {scratch.data(), static_cast<T*>(nullptr)}) {
+          PoisonedMatrix<T> by_panel(rows, columns);
+          q2l::kernels::matmul_panels<T, DefaultArch>(
+              source, 0, rows, right, 0, layout.panels(), epilogue, by_panel.view().data,
+              by_panel.view().stride, copies, panels.data());
+          CHECK(same_bits(by_panel.values(), tiles.values()));
+          CHECK(by_panel.is_intact());
+        }
+      }
+    }
+  }
 }
 
 TEST_CASE("Products do not depend on where their operands begin", "[kernels]") {

@@ -11,7 +11,8 @@
 #include "query2label/kernels/panel_matrix.hpp"
 #include "query2label/simd/dot_product.hpp"
 
-// Two orders of going through the tiles of a product. Both give the same bits.
+// A product, tile by tile of rows. kernels/matmul_panels_kernel.hpp goes through it in another
+// order.
 
 namespace q2l::kernels {
 namespace detail {
@@ -53,20 +54,6 @@ constexpr TileRows tile_rows(std::size_t first_row, std::size_t row_count, std::
   return {first_row + begin, row_count * (i + 1) / tiles - begin};
 }
 
-/// Copies `chunk` of `rows.count` left rows: one row `chunk_depth<W>` elements after the other, its
-/// taps side by side. `table` has room for the addresses.
-template <class W, class RowSource, class Left>
-void copy_left_rows(const RowSource& source, const TileRows& rows, const DepthChunk& chunk,
-                    const Left** table, Left* out) noexcept {
-  source.pointers(rows.first, rows.count, chunk.first_tap, chunk.taps, table);
-  for (std::size_t t = 0; t < chunk.taps; ++t) {
-    for (std::size_t r = 0; r < rows.count; ++r) {
-      std::copy_n(table[t * rows.count + r] + chunk.first_depth, chunk.depth,
-                  out + r * chunk_depth<W> + t * chunk.depth);
-    }
-  }
-}
-
 /// The activations that are too large for a tile's epilogue, on `rows` finished rows of results in
 /// panels `first_panel` .. `last_panel` - 1, the first of them at `out`.
 template <class T, class Arch>
@@ -84,87 +71,16 @@ void activate_block(const Epilogue<T>& epilogue, const PanelLayout<T, Arch>& lay
 
 }  // namespace detail
 
-/// Rows of the left operand that `matmul_packed_block` copies at a time.
-inline constexpr std::size_t left_block_rows = 204;
-
-/// Elements of scratch that `matmul_packed_block` takes.
-template <class W>
-inline constexpr std::size_t left_block_size = left_block_rows* chunk_depth<W>;
-
-/// True where going panel by panel is faster: a panel's chunk, which stays in the first-level cache
-/// while the rows of a block pass by from the second, must fit there, and the product must be large
-/// enough for copying its rows to pay. (Measured with AVX2: up to 10 % faster for 16 panels and
-/// depths of 192 and more, up to 10 % slower below; no gain for narrow weights.)
-template <class T, class Arch, class W>
-constexpr bool prefers_packed_block(const PanelMatrix<T, Arch, W>& b, std::size_t panels) noexcept {
-  using Tile = MatmulTile<T, Arch>;
-  constexpr std::size_t first_level = std::size_t{16} << 10;
-  constexpr bool fits = chunk_depth<W> * Tile::vectors * Tile::lanes * sizeof(W) <= first_level;
-  return std::is_same_v<T, W> && fits && panels >= 16 && b.layout.rows() >= 192;
-}
-
-/// `matmul_block`, panel by panel: the rows are copied block by block into `scratch`.
-template <class T, class Arch, class W, class RowSource>
-void matmul_packed_block(const RowSource& rows, std::size_t first_row, std::size_t last_row,
-                         const PanelMatrix<T, Arch, W>& b, std::size_t first_panel,
-                         std::size_t last_panel, const Epilogue<T>& epilogue, T* out,
-                         std::size_t out_stride,
-                         typename simd::DotProduct<T, W, Arch>::Left* scratch) noexcept {
-  using Tile = MatmulTile<T, Arch>;
-  using Left = typename simd::DotProduct<T, W, Arch>::Left;
-  constexpr std::size_t lanes = Tile::lanes;
-  const PanelLayout<T, Arch>& layout = b.layout;
-  const std::size_t first_column = layout.first_column(first_panel);
-  const std::size_t blocks = (last_row - first_row + left_block_rows - 1) / left_block_rows;
-  const Left* table[chunk_depth<T> * Tile::rows];  // narrow weights have at least 4 rows a tap
-  for (std::size_t block = 0; block < blocks; ++block) {
-    const detail::TileRows own = detail::tile_rows(first_row, last_row - first_row, block, blocks);
-    const std::size_t tiles = (own.count + Tile::rows - 1) / Tile::rows;
-    std::size_t chunk_index = 0;
-    for_each_depth_chunk<W>(layout.taps, layout.depth, [&](const DepthChunk& chunk) {
-      const std::size_t chunk_rows = chunk.taps * chunk.depth;
-      const DepthChunk packed{0, 1, 0, chunk_rows, chunk.is_first, chunk.is_last};
-      for (std::size_t i = 0; i < tiles; ++i) {
-        const detail::TileRows tile = detail::tile_rows(own.first, own.count, i, tiles);
-        detail::copy_left_rows<W>(rows, tile, chunk, table,
-                                  scratch + (tile.first - own.first) * chunk_depth<W>);
-      }
-      for (std::size_t p = first_panel; p < last_panel; ++p) {
-        const std::size_t column = layout.first_column(p);
-        const std::size_t width = layout.first_column(p + 1) - column;
-        PanelChunk<T, W> panel = detail::panel_chunk(b, p, chunk, chunk_index);
-        const W* const next =
-            p + 1 < last_panel ? detail::panel_chunk(b, p + 1, chunk, chunk_index).data
-            : chunk.is_last
-                ? nullptr
-                : detail::panel_chunk(b, first_panel, chunk, chunk_index).data + chunk_rows * width;
-        for (std::size_t i = 0; i < tiles; ++i) {
-          const detail::TileRows tile = detail::tile_rows(own.first, own.count, i, tiles);
-          const Left* left[Tile::rows];
-          for (std::size_t r = 0; r < Tile::rows; ++r) {
-            left[r] = scratch + (tile.first - own.first + r) * chunk_depth<W>;
-          }
-          panel.next = detail::prefetch_part<T>(next, chunk_rows * width, i, tiles);
-          matmul_tile_function<T, W, Arch>(tile.count, width / lanes)(
-              left, packed, panel, epilogue.at(tile.first, column),
-              out + (tile.first - first_row) * out_stride + column - first_column, out_stride);
-        }
-      }
-      ++chunk_index;
-    });
-    detail::activate_block<T, Arch>(epilogue, layout, first_panel, last_panel, own.count,
-                                    out + (own.first - first_row) * out_stride, out_stride);
-  }
-}
-
 /// Rows `first_row` .. `last_row` - 1 and panels `first_panel` .. `last_panel` - 1 of out = A B,
 /// tile by tile of rows, which are read where they lie. `rows` is a row source over elements of
 /// DotProduct's type `Left`. `out` is where the first of those rows and columns goes; the
-/// epilogue's pointers are those of row 0, column 0.
+/// epilogue's pointers are those of row 0, column 0. The panels from `following` on, if not null,
+/// are what is read afterwards.
 template <class T, class Arch, class W, class RowSource>
 void matmul_block(const RowSource& rows, std::size_t first_row, std::size_t last_row,
                   const PanelMatrix<T, Arch, W>& b, std::size_t first_panel, std::size_t last_panel,
-                  const Epilogue<T>& epilogue, T* out, std::size_t out_stride) noexcept {
+                  const Epilogue<T>& epilogue, T* out, std::size_t out_stride,
+                  const W* following = nullptr) noexcept {
   using Tile = MatmulTile<T, Arch>;
   using Left = typename simd::DotProduct<T, W, Arch>::Left;
   constexpr std::size_t lanes = Tile::lanes;
@@ -193,10 +109,14 @@ void matmul_block(const RowSource& rows, std::size_t first_row, std::size_t last
           const std::size_t column = layout.first_column(p);
           const std::size_t width = layout.first_column(p + 1) - column;
           PanelChunk<T, W> panel = detail::panel_chunk(b, p, chunk, chunk_index);
-          // What takes this panel's place in the cache: its next chunk, or the next group's panel.
-          const W* const next = !chunk.is_last           ? panel.data + chunk_rows * width
-                                : p + group < last_panel ? b.panel(p + group)
-                                                         : nullptr;
+          // What takes this panel's place in the cache: its next chunk, the next group's panel, or
+          // one of what follows.
+          const W* next = following ? following + (b.panel(p) - b.panel(g)) : nullptr;
+          if (!chunk.is_last) {
+            next = panel.data + chunk_rows * width;
+          } else if (p + group < last_panel) {
+            next = b.panel(p + group);
+          }
           panel.next = detail::prefetch_part<T>(next, chunk_rows * width, i, tiles);
           matmul_tile_function<T, W, Arch>(tile.count, width / lanes)(
               table, chunk, panel, epilogue.at(tile.first, column), results + column - first_column,

@@ -22,10 +22,11 @@
 // lie differs, and a row source says that.
 //
 // Each result is a sum of chains of about `chain_length` fused multiply-adds, added up in the order
-// of the panel's rows; the first chain begins with the bias (then the residual). Short chains keep
-// the rounding error small: it grows with a chain's length plus their number, not with the product
-// of the two (R101's logits on a photo: 3 times closer to the exact ones than with chains of 256).
-// Chains depend on taps and depth alone, so neither tiles, threads nor batch position change a bit.
+// of the panel's rows; the first chain begins with the bias, and the residual is added to the sum
+// of the first chunk of depth. Short chains keep the rounding error small: it grows with a chain's
+// length plus their number, not with the product of the two (R101's logits on a photo: 3 times
+// closer to the exact ones than with chains of 256). Chains and chunks depend on taps and depth
+// alone, so neither tiles, threads nor batch position change a bit.
 
 namespace q2l::kernels {
 
@@ -48,7 +49,7 @@ struct Prefetch {
 template <class T>
 struct Epilogue {
   const T* bias = nullptr;      ///< padded_columns elements, added first; may be null
-  const T* residual = nullptr;  ///< same shape as the result, added second; may be null
+  const T* residual = nullptr;  ///< same shape as the result; may be null
   std::size_t residual_stride = 0;
   Activation activation = {};
 
@@ -97,36 +98,52 @@ namespace detail {
 // Always inlined: where Clang 14 leaves a call that is handed the sums, it keeps them in memory and
 // stores one with every multiply-add.
 
-/// The sums of a tile that starts a result: bias, then residual.
-template <class T, class Arch, std::size_t Rows, std::size_t Vectors, class Load>
-[[gnu::always_inline]] inline void start_tile(const Epilogue<T>& epilogue, const Load& load,
+/// The sums of a tile that starts a result: its bias.
+template <class T, class Arch, std::size_t Rows, std::size_t Vectors>
+[[gnu::always_inline]] inline void start_tile(const Epilogue<T>& epilogue,
                                               simd::Batch<T, Arch> (&sum)[Rows][Vectors]) noexcept {
   using B = simd::Batch<T, Arch>;
+  if (!epilogue.bias) return;
   Q2L_UNROLL
   for (std::size_t v = 0; v < Vectors; ++v) {
-    const B bias = epilogue.bias ? B::load_unaligned(epilogue.bias + v * B::size) : B(T(0));
+    const B bias = B::load_unaligned(epilogue.bias + v * B::size);
     Q2L_UNROLL
     for (std::size_t r = 0; r < Rows; ++r) sum[r][v] = bias;
   }
-  if (!epilogue.residual) return;
-  Q2L_UNROLL
-  for (std::size_t r = 0; r < Rows; ++r) {
-    Q2L_UNROLL
-    for (std::size_t v = 0; v < Vectors; ++v) {
-      sum[r][v] += load(epilogue.residual + r * epilogue.residual_stride, v);
+}
+
+/// Asks for `columns` elements of each of `rows` rows, to be read or written once the products of a
+/// tile are summed: they come from far, as other products have filled the caches since. (Without,
+/// R101's convolutions that end a block take a seventh longer.)
+template <bool Writes, class T>
+[[gnu::always_inline]] inline void prefetch_rows(const T* data, std::size_t stride,
+                                                 std::size_t rows, std::size_t columns) noexcept {
+  for (std::size_t r = 0; r < rows; ++r) {
+    for (std::size_t n = 0; n < columns; n += cache_line / sizeof(T)) {
+      __builtin_prefetch(data + r * stride + n, Writes ? 1 : 0, 3);
     }
   }
 }
 
-/// Scaled sums: dots * scale, and where the result starts here plus bias plus residual.
-template <class T, class Arch, std::size_t Rows, std::size_t Vectors, class Load, class Dots>
+/// Asks for what a tile's results need besides its products: where they go, and the residual.
+template <class T>
+[[gnu::always_inline]] inline void prefetch_results(const Epilogue<T>& epilogue,
+                                                    const DepthChunk& chunk, std::size_t rows,
+                                                    std::size_t columns, const T* out,
+                                                    std::size_t out_stride) noexcept {
+  prefetch_rows<true>(out, out_stride, rows, columns);
+  if (chunk.is_first && epilogue.residual) {
+    prefetch_rows<false>(epilogue.residual, epilogue.residual_stride, rows, columns);
+  }
+}
+
+/// Scaled sums: dots * scale, and where the result starts here plus bias.
+template <class T, class Arch, std::size_t Rows, std::size_t Vectors, class Dots>
 [[gnu::always_inline]] inline void scale_tile(const Epilogue<T>& epilogue, bool is_first,
                                               const T* scale, const Dots (&dots)[Rows][Vectors],
-                                              const Load& load,
                                               simd::Batch<T, Arch> (&sum)[Rows][Vectors]) noexcept {
   using B = simd::Batch<T, Arch>;
   const bool has_bias = is_first && epilogue.bias;
-  const bool has_residual = is_first && epilogue.residual;
   Q2L_UNROLL
   for (std::size_t v = 0; v < Vectors; ++v) {
     const B factor = B::load_unaligned(scale + v * B::size);
@@ -138,7 +155,6 @@ template <class T, class Arch, std::size_t Rows, std::size_t Vectors, class Load
       } else {
         sum[r][v] = simd::fma<T, Arch>(simd::to_float<Arch>(dots[r][v]), factor, bias);
       }
-      if (has_residual) sum[r][v] += load(epilogue.residual + r * epilogue.residual_stride, v);
     }
   }
 }
@@ -167,18 +183,20 @@ template <class T, class W, class Arch, std::size_t Rows, std::size_t Vectors, c
   (step(std::integral_constant<std::size_t, Step>{}), ...);
 }
 
-/// Adds what earlier chunks left in `out`, applies a cheap activation to the last, and stores.
+/// Adds the residual to the first chunk's sums, and to others what earlier ones left in `out`;
+/// applies a cheap activation to the last, and stores.
 template <class T, class Arch, std::size_t Rows, std::size_t Vectors, class Load>
 [[gnu::always_inline]] inline void finish_tile(const Epilogue<T>& epilogue, const DepthChunk& chunk,
                                                std::size_t tail, const Load& load,
                                                simd::Batch<T, Arch> (&sum)[Rows][Vectors], T* out,
                                                std::size_t out_stride) noexcept {
   constexpr std::size_t lanes = simd::Batch<T, Arch>::size;
-  if (!chunk.is_first) {
+  if (const T* const before = chunk.is_first ? epilogue.residual : out) {
+    const std::size_t stride = chunk.is_first ? epilogue.residual_stride : out_stride;
     Q2L_UNROLL
     for (std::size_t r = 0; r < Rows; ++r) {
       Q2L_UNROLL
-      for (std::size_t v = 0; v < Vectors; ++v) sum[r][v] += load(out + r * out_stride, v);
+      for (std::size_t v = 0; v < Vectors; ++v) sum[r][v] += load(before + r * stride, v);
     }
   }
   if (chunk.is_last && epilogue.activation.kind == Activation::Kind::leaky_relu) {
@@ -235,16 +253,10 @@ void matmul_tile(const typename simd::DotProduct<T, W, Arch>::Left* const* rows,
     for (std::size_t r = 0; r < Rows; ++r) dots[r][v] = start;
   }
   if constexpr (!is_scaled) {
-    if (chunk.is_first) detail::start_tile<T, Arch>(epilogue, load, dots);
+    if (chunk.is_first) detail::start_tile<T, Arch>(epilogue, dots);
   }
 
-  if (!chunk.is_first) {  // what earlier chunks left is needed at the end
-    for (std::size_t r = 0; r < Rows; ++r) {
-      for (std::size_t v = 0; v < Vectors; v += cache_line / sizeof(B)) {
-        __builtin_prefetch(out + r * out_stride + v * lanes, 1, 3);
-      }
-    }
-  }
+  detail::prefetch_results(epilogue, chunk, Rows, Vectors * lanes, out, out_stride);
   alignas(cache_line) T finished[Rows * Vectors * lanes];  // sum of the chains that have ended
   bool has_finished = false;
   std::size_t length = 0;
@@ -297,7 +309,7 @@ void matmul_tile(const typename simd::DotProduct<T, W, Arch>::Left* const* rows,
   }
   if constexpr (is_scaled) {
     B sum[Rows][Vectors];
-    detail::scale_tile<T, Arch>(epilogue, chunk.is_first, panel.scale, dots, load, sum);
+    detail::scale_tile<T, Arch>(epilogue, chunk.is_first, panel.scale, dots, sum);
     detail::finish_tile<T, Arch>(epilogue, chunk, tail, load, sum, out, out_stride);
   } else {
     detail::finish_tile<T, Arch>(epilogue, chunk, tail, load, dots, out, out_stride);

@@ -133,7 +133,7 @@ template <std::size_t Vectors, class Arch, class T, class W, class Sum>
     }
   }
   B results[1][Vectors];
-  scale_tile<T, Arch>(epilogue, chunk.is_first, panel.scale + column, dots, load, results);
+  scale_tile<T, Arch>(epilogue, chunk.is_first, panel.scale + column, dots, results);
   finish_tile<T, Arch>(epilogue, chunk, tail, load, results, out, 0);
 }
 
@@ -159,6 +159,12 @@ void multiply_tile_pair(Tiles& tiles, const TiledRows<Left>& rows, std::size_t i
   constexpr std::size_t side = simd::tile_rows;
   static_assert(side % lanes == 0);
   const bool has_two_rows = i + 1 < end_tile;
+  const std::size_t columns = std::min(2 * side, panel.columns - begin);
+  const std::size_t first_row = rows.first_row(i);
+  const std::size_t middle = rows.first_row(i + 1) - first_row;
+  const std::size_t end = has_two_rows ? rows.first_row(i + 2) - first_row : middle;
+  const Epilogue<T> own = epilogue.at(first_row, begin);
+  prefetch_results(own, chunk, end, columns, out + begin, out_stride);
   const Left* const second = has_two_rows ? rows.tile(i + 1) : nullptr;
   if (right.width - begin > side) {
     has_two_rows ? add_tiles<true, true>(tiles, rows, rows.tile(i), second, chunk, right)
@@ -170,15 +176,11 @@ void multiply_tile_pair(Tiles& tiles, const TiledRows<Left>& rows, std::size_t i
   alignas(cache_line) typename Tiles::Sum sums[2 * side][2 * side];
   tiles.store_sums(&sums[0][0]);
 
-  const std::size_t columns = std::min(2 * side, panel.columns - begin);
   const std::size_t vectors = (columns + lanes - 1) / lanes;
   const std::size_t tail = columns - (vectors - 1) * lanes;
-  const std::size_t first_row = rows.first_row(i);
-  const std::size_t middle = rows.first_row(i + 1) - first_row;
-  const std::size_t end = has_two_rows ? rows.first_row(i + 2) - first_row : middle;
   for (std::size_t r = 0; r < end; ++r) {
-    finish_columns<2 * side / lanes, Arch>(vectors, epilogue.at(first_row + r, begin), chunk, panel,
-                                           begin, sums[r < middle ? r : r - middle + side], tail,
+    finish_columns<2 * side / lanes, Arch>(vectors, own.at(r, 0), chunk, panel, begin,
+                                           sums[r < middle ? r : r - middle + side], tail,
                                            out + r * out_stride + begin);
   }
 }

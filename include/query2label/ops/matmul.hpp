@@ -13,6 +13,7 @@
 #include "query2label/core/tensor.hpp"
 #include "query2label/core/workspace.hpp"
 #include "query2label/kernels/matmul_kernel.hpp"
+#include "query2label/kernels/matmul_panels_kernel.hpp"
 #include "query2label/kernels/panel_matrix.hpp"
 #include "query2label/kernels/tile_matmul_kernel.hpp"
 #include "query2label/ops/left_operand.hpp"
@@ -123,7 +124,7 @@ void multiply_rows(const Context& context, const RowSource& rows,
   const ProductTasks tasks = share_out(layout, count, row_tiles, context.workers, smallest_task);
   const kernels::Epilogue<T> epilogue{bias, options.residual.data, options.residual.stride,
                                       options.activation};
-  const bool packs = kernels::prefers_packed_block(b, layout.panels() / tasks.columns);
+  const bool packs = kernels::prefers_panels(b, layout.panels() / tasks.columns);
   using Left = typename simd::DotProduct<T, W, Arch>::Left;
   constexpr std::size_t block_size = kernels::left_block_size<W>;
   const Workspace::Frame frame(context.workspace);
@@ -139,9 +140,9 @@ void multiply_rows(const Context& context, const RowSource& rows,
     };
     const auto multiply = [&](const ProductPart& part, T* results, std::size_t stride) {
       if (packs) {
-        kernels::matmul_packed_block<T, Arch>(rows, part.first, part.last, b, part.first_panel,
-                                              part.last_panel, epilogue, results, stride,
-                                              blocks + worker * block_size);
+        kernels::matmul_panels<T, Arch>(rows, part.first, part.last, b, part.first_panel,
+                                        part.last_panel, epilogue, results, stride,
+                                        blocks + worker * block_size);
       } else {
         kernels::matmul_block<T, Arch>(rows, part.first, part.last, b, part.first_panel,
                                        part.last_panel, epilogue, results, stride);

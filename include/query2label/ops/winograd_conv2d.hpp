@@ -16,6 +16,7 @@
 #include "query2label/core/shared_buffer.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/kernels/matmul_kernel.hpp"
+#include "query2label/kernels/matmul_panels_kernel.hpp"
 #include "query2label/kernels/winograd_kernel.hpp"
 #include "query2label/ops/matmul.hpp"
 
@@ -312,11 +313,21 @@ class WinogradRun {
   /// Some panels of one position.
   void multiply(std::size_t p, std::size_t first_panel, std::size_t last_panel,
                 const Scratch& scratch) const noexcept {
-    kernels::matmul_block<T, Arch>(
-        kernels::StridedRows<Left>{scratch.inputs + p * scratch.input_position, input_row()}, 0,
-        scratch.last - scratch.first, layer_.template panels<W>(p), first_panel, last_panel, {},
-        scratch.products + p * scratch.product_position + layer_.layout().first_column(first_panel),
-        product_row());
+    const kernels::PanelMatrix<T, Arch, W> weights = layer_.template panels<W>(p);
+    const kernels::StridedRows<Left> inputs{scratch.inputs + p * scratch.input_position,
+                                            input_row()};
+    T* const products =
+        scratch.products + p * scratch.product_position + weights.layout.first_column(first_panel);
+    const std::size_t rows = scratch.last - scratch.first;
+    const W* const following =
+        p + 1 < positions ? layer_.template panels<W>(p + 1).panel(first_panel) : nullptr;
+    if constexpr (kernels::panel_stays_cached<T, Arch, W>()) {
+      kernels::matmul_panels<T, Arch>(inputs, 0, rows, weights, first_panel, last_panel, {},
+                                      products, product_row(), nullptr, following);
+    } else {
+      kernels::matmul_block<T, Arch>(inputs, 0, rows, weights, first_panel, last_panel, {},
+                                     products, product_row(), following);
+    }
   }
 
   void transform_products(std::size_t first, std::size_t last,

@@ -27,6 +27,7 @@
 #include <vector>
 
 #include "q2l/fma_peak.hpp"
+#include "query2label/core/aligned_buffer.hpp"
 #include "query2label/core/bfloat16.hpp"
 #include "query2label/core/counter_random.hpp"
 #include "query2label/core/precision.hpp"
@@ -56,6 +57,13 @@ bool agrees(double actual, double expected, std::size_t terms, Precision precisi
 /// What counter_random's numbers between -1 and 1 become in int8.
 constexpr Quantization input_quantization{2.0f / 255, 128};
 
+/// Numbers between -1 and 1, in memory as activations have it (pages of 2 MiB).
+AlignedBuffer<float> made_up_input(std::size_t size) {
+  AlignedBuffer<float> input(size);
+  std::ranges::copy(counter_random("input", size, 0, 1, 2), input.data());
+  return input;
+}
+
 /// A layer with its operands, ready to run.
 class Product {
  public:
@@ -70,14 +78,14 @@ class Product {
                            settings);
       height_ = s[5];
       width_ = s[6];
-      in_ = counter_random("input", height_ * width_ * s[0], 0, 1, 2);
-      out_.resize(shape.output(height_) * shape.output(width_) * s[1]);
+      in_ = made_up_input(height_ * width_ * s[0]);
+      out_ = AlignedBuffer<float>(shape.output(height_) * shape.output(width_) * s[1]);
     } else {
       weight_ = counter_random("weight", s[1] * s[2], 0, scale, 1);
       linear_.emplace(s[1], s[2], weight_, SharedBuffer<float>(), Threads{}, settings);
       height_ = s[0];
-      in_ = counter_random("input", s[0] * s[1], 0, 1, 2);
-      out_.resize(s[0] * s[2]);
+      in_ = made_up_input(s[0] * s[1]);
+      out_ = AlignedBuffer<float>(s[0] * s[2]);
     }
   }
 
@@ -151,7 +159,8 @@ class Product {
   }
 
   std::size_t terms_;
-  std::vector<float> weight_, in_, out_;
+  std::vector<float> weight_;
+  AlignedBuffer<float> in_, out_;
   std::optional<ops::Conv2d<float, Arch>> convolution_;
   std::optional<ops::Linear<float, Arch>> linear_;
   std::size_t height_ = 0;  ///< of the input; of a linear layer, its rows

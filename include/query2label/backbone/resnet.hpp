@@ -100,8 +100,12 @@ class ResNet {
       const Block& block = blocks_[i];
       const std::size_t step = block.stride();
       const bool last = i + 1 == blocks_.size();
-      FeatureMap<T> y{buffers[free_buffer], x.batch, halved(x.height, step), halved(x.width, step),
-                      block.convolutions.back().shape.out_channels};
+      FeatureMap<T> y = x;  // a block adds to its input in place, unless the shortcut changes it
+      if (block.downsample) {
+        y = {buffers[free_buffer], x.batch, halved(x.height, step), halved(x.width, step),
+             block.convolutions.back().shape.out_channels};
+        free_buffer = 1 - free_buffer;
+      }
       if (last) {
         require_equal(out.height, y.height, "ResNet: height of out");
         require_equal(out.width, y.width, "ResNet: width of out");
@@ -110,7 +114,6 @@ class ResNet {
       }
       run_block(context, block, x, y);
       x = y;
-      free_buffer = 1 - free_buffer;
     }
   }
 

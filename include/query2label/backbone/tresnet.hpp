@@ -130,15 +130,15 @@ class TResNet {
     run_stem(context, image, x);
     std::size_t free_buffer = 1;
     for (const Block& block : blocks_) {
-      FeatureMap<T> y{buffers[free_buffer], x.batch, x.height, x.width, block.out_channels()};
-      if (block.is_halving) {
-        y.height /= 2;
-        y.width /= 2;
+      FeatureMap<T> y = x;  // a block adds to its input in place, unless the shortcut changes it
+      if (block.downsample) {
+        const std::size_t pool = block.is_halving ? 2 : 1;
+        y = {buffers[free_buffer], x.batch, x.height / pool, x.width / pool, block.out_channels()};
+        free_buffer = 1 - free_buffer;
       }
       if (&block == &blocks_.back()) y = out;
       run_block(context, block, x, y);
       x = y;
-      free_buffer = 1 - free_buffer;
     }
   }
 

@@ -93,34 +93,46 @@ struct CopiedRows {
   }
 };
 
-/// One chunk of depth of rows `own` and panels `first_panel` .. `last_panel` - 1, panel by panel.
-/// Of `rows` it is chunk `left`, of `b` chunk `right`, number `chunk_index`. `next` is the panel
-/// that is read afterwards, or null; `out` is where the first results go. Calls `ahead(tile)` with
-/// each tile of rows when the last panel is at it.
+/// A chunk of depth of panels `first` .. `last` - 1, and the panel that is read afterwards, or
+/// null.
+template <class T, class Arch, class W>
+struct PanelRange {
+  const PanelMatrix<T, Arch, W>& matrix;
+  std::size_t first, last;
+  DepthChunk chunk;
+  std::size_t chunk_index;
+  const W* next;
+
+  [[nodiscard]] PanelChunk<T, W> panel(std::size_t p) const noexcept {
+    return panel_chunk(matrix, p, chunk, chunk_index);
+  }
+};
+
+/// Rows `own` by a range of panels, panel by panel. `left` is the chunk of `rows` that belongs to
+/// that of the panels; `out` is where the first results go. Calls `ahead(tile)` with each tile of
+/// rows when the last panel is at it.
 template <class T, class Arch, class W, class RowSource, class Ahead>
-void multiply_panels(const RowSource& rows, const TileRows& own, const PanelMatrix<T, Arch, W>& b,
-                     std::size_t first_panel, std::size_t last_panel, const DepthChunk& left,
-                     const DepthChunk& right, std::size_t chunk_index, const W* next,
-                     const Epilogue<T>& epilogue, T* out, std::size_t out_stride,
-                     const Ahead& ahead) noexcept {
+void multiply_panels(const RowSource& rows, const TileRows& own, const DepthChunk& left,
+                     const PanelRange<T, Arch, W>& panels, const Epilogue<T>& epilogue, T* out,
+                     std::size_t out_stride, const Ahead& ahead) noexcept {
   using Tile = MatmulTile<T, Arch>;
-  const PanelLayout<T, Arch>& layout = b.layout;
+  const PanelLayout<T, Arch>& layout = panels.matrix.layout;
   const std::size_t tiles = (own.count + Tile::rows - 1) / Tile::rows;
   const typename simd::DotProduct<T, W, Arch>::Left* table[chunk_depth<T> * Tile::rows];
-  for (std::size_t p = first_panel; p < last_panel; ++p) {
+  for (std::size_t p = panels.first; p < panels.last; ++p) {
     const std::size_t column = layout.first_column(p);
     const std::size_t width = layout.first_column(p + 1) - column;
-    const bool is_last = p + 1 == last_panel;
-    PanelChunk<T, W> panel = panel_chunk(b, p, right, chunk_index);
-    const W* const following = is_last ? next : panel_chunk(b, p + 1, right, chunk_index).data;
+    const bool is_last = p + 1 == panels.last;
+    const W* const next = is_last ? panels.next : panels.panel(p + 1).data;
+    PanelChunk<T, W> panel = panels.panel(p);
     for (std::size_t i = 0; i < tiles; ++i) {
       const TileRows tile = tile_rows(own.first, own.count, i, tiles);
       if (is_last) ahead(tile);
       rows.pointers(tile.first, tile.count, left.first_tap, left.taps, table);
-      panel.next = prefetch_part<T>(following, left.taps * left.depth * width, i, tiles);
+      panel.next = prefetch_part<T>(next, left.taps * left.depth * width, i, tiles);
       matmul_tile_function<T, W, Arch>(tile.count, width / Tile::lanes)(
           table, left, panel, epilogue.at(tile.first, column),
-          out + (tile.first - own.first) * out_stride + column - layout.first_column(first_panel),
+          out + (tile.first - own.first) * out_stride + column - layout.first_column(panels.first),
           out_stride);
     }
   }
@@ -154,24 +166,23 @@ void matmul_panels(const RowSource& rows, std::size_t first_row, std::size_t las
     std::size_t chunk_index = 0;
     for_each_depth_chunk<W>(layout.taps, layout.depth, [&](const DepthChunk& chunk) {
       const std::size_t width = layout.first_column(begin + 1) - layout.first_column(begin);
-      const W* const next = !chunk.is_last
-                                ? detail::panel_chunk(b, begin, chunk, chunk_index).data +
-                                      chunk.taps * chunk.depth * width
-                                : (end < last_panel ? b.panel(end) : following);
-      const auto multiply = [&](const auto& source, const DepthChunk& left, const auto& ahead) {
-        detail::multiply_panels<T, Arch>(source, own, b, begin, end, left, chunk, chunk_index, next,
-                                         epilogue, results, out_stride, ahead);
-      };
+      const W* next = end < last_panel ? b.panel(end) : following;
+      if (!chunk.is_last) {
+        next = detail::panel_chunk(b, begin, chunk, chunk_index).data +
+               chunk.taps * chunk.depth * width;
+      }
+      const detail::PanelRange<T, Arch, W> panels{b, begin, end, chunk, chunk_index, next};
       if (scratch) {
         detail::copy_left_rows<T, W, Arch>(rows, own, chunk, scratch);
-        multiply(detail::CopiedRows<Left>{scratch, own.first, chunk_depth<W>, chunk.depth},
-                 {0, chunk.taps, 0, chunk.depth, chunk.is_first, chunk.is_last},
-                 [&](const detail::TileRows& tile) {
-                   if (!chunk.is_last)
-                     detail::prefetch_left_rows<Left, Tile::rows>(rows, tile, chunk);
-                 });
+        const detail::CopiedRows<Left> copies{scratch, own.first, chunk_depth<W>, chunk.depth};
+        const DepthChunk copied{0, chunk.taps, 0, chunk.depth, chunk.is_first, chunk.is_last};
+        const auto ahead = [&](const detail::TileRows& tile) {
+          if (!chunk.is_last) detail::prefetch_left_rows<Left, Tile::rows>(rows, tile, chunk);
+        };
+        detail::multiply_panels(copies, own, copied, panels, epilogue, results, out_stride, ahead);
       } else {
-        multiply(rows, chunk, [](const detail::TileRows&) {});
+        detail::multiply_panels(rows, own, chunk, panels, epilogue, results, out_stride,
+                                [](const detail::TileRows&) {});
       }
       ++chunk_index;
     });

@@ -4,13 +4,16 @@
 #include <exception>
 #include <new>
 #include <string>
+#include <string_view>
 
 #include "q2l/bench_command.hpp"
 #include "q2l/convert_command.hpp"
 #include "q2l/error_report.hpp"
+#include "q2l/eval_command.hpp"
 #include "q2l/exit_code.hpp"
 #include "q2l/info_command.hpp"
 #include "q2l/interrupt.hpp"
+#include "q2l/message.hpp"
 #include "q2l/options.hpp"
 #include "q2l/processor_check.hpp"
 #include "q2l/tag_command.hpp"
@@ -32,22 +35,27 @@ std::string version_text() {
          std::to_string(v.patch);
 }
 
-int fail(ExitCode code, const char* message) {
-  if (*message != '\0') std::fprintf(stderr, "q2l: %s\n", message);
+int fail(ExitCode code, std::string_view message) {
+  if (!message.empty()) q2l::command::say(message);
   return static_cast<int>(code);
 }
 
 int run(int count, char** arguments) {
   const CommandLine line =
       q2l::command::parse_command_line(count, arguments, Q2L_DEFAULT_MODEL, version_text());
+  int status = static_cast<int>(ExitCode::done);
   switch (line.action) {
     case CommandLine::Action::tag:
-      return q2l::command::run_tag(line.tag);
+      status = q2l::command::run_tag(line.tag);
+      break;
     case CommandLine::Action::info:
       q2l::command::run_info(line.info, line.measure);
       break;
     case CommandLine::Action::convert:
       q2l::command::run_convert(line.convert);
+      break;
+    case CommandLine::Action::eval:
+      status = q2l::command::run_eval(line.eval);
       break;
     case CommandLine::Action::bench:
       if (line.bench.error) {
@@ -61,7 +69,7 @@ int run(int count, char** arguments) {
       break;
   }
   if (std::fflush(stdout) != 0) return fail(ExitCode::output, "standard output: cannot write");
-  return static_cast<int>(ExitCode::done);
+  return status;
 }
 
 }  // namespace

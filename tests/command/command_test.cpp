@@ -268,6 +268,45 @@ TEST_CASE("An interrupt finishes the picture at work and leaves whole lines", "[
   CHECK(content_of(folder / "err").starts_with("q2l: stopped after "));
 }
 
+TEST_CASE("A model judged by its own best labels finds them all, and a lost picture is told",
+          "[command]") {
+  const TemporaryFolder folder;
+  std::filesystem::copy(demo_pictures + "/scene1.jpg", folder / "a.jpg");
+  std::filesystem::copy(demo_pictures + "/scene2.png", folder / "b.png");
+  const auto records =
+      records_of(tag({"--format", "jsonl", "--scores", "all", "--top-k", "1", folder.path()}).out);
+  nlohmann::json coco;
+  for (const auto& score : records[0]["scores"])
+    coco["categories"].push_back({{"id", coco["categories"].size()}, {"name", score["label"]}});
+  for (std::size_t i = 0; i < records.size(); ++i) {
+    coco["images"].push_back({{"id", i}, {"file_name", i == 0 ? "a.jpg" : "b.png"}});
+    for (const auto& category : coco["categories"])
+      if (category["name"] == records[i]["tags"][0]["label"])
+        coco["annotations"].push_back({{"image_id", i}, {"category_id", category["id"]}});
+  }
+  const auto eval = [&](const nlohmann::json& annotations) {
+    return run({"eval", "--model", tiny_model, "--threads", "1", "--coco",
+                folder.write("instances.json", annotations.dump()), "--pictures", folder.path()});
+  };
+  const Result right = eval(coco);
+  CHECK(right.status == 0);
+  CHECK(right.err.empty());
+  CHECK(right.out.find("pictures 2\n") == 0);
+  std::istringstream best(right.out.substr(right.out.find("best 3") + 6));
+  std::string cp, cr, cf1, op, recall;
+  best >> cp >> cr >> cf1 >> op >> recall;
+  CHECK(op == "33.33");  // one of three
+  CHECK(recall == "100.00");
+  coco["images"].push_back({{"id", 9}, {"file_name", "lost.jpg"}});
+  const Result lost = eval(coco);
+  CHECK(lost.status == 1);
+  CHECK(lost.out == right.out);
+  CHECK(lines_in(lost.err) == 2);
+  CHECK(lost.err.find("lost.jpg") != std::string::npos);
+  coco["categories"].erase(0);
+  CHECK(eval(coco).status == 3);
+}
+
 TEST_CASE("A converted checkpoint says everything itself and gives the same scores", "[command]") {
   const TemporaryFolder folder;
   const std::string converted = folder / "model.safetensors";

@@ -102,6 +102,17 @@ TEST_CASE("The other subcommands are understood", "[command]") {
   CHECK(narrow.convert.scales == q2l::ScaleChoice::min_max);
   CHECK(narrow.convert.error_budget == 0.1);
   CHECK(parse({"tag", "--precision", "bf16", "x"}).tag.model.precision == q2l::Precision::bf16);
+  const CommandLine eval = parse({"eval", "--coco", "c.json", "--pictures", "val", "--threshold",
+                                  "0.3", "--batch", "2", "--no-orient"});
+  CHECK(eval.action == CommandLine::Action::eval);
+  CHECK(eval.eval.model.model == "demo.safetensors");
+  CHECK(eval.eval.coco == "c.json");
+  CHECK(eval.eval.pictures == "val");
+  CHECK(eval.eval.threshold == 0.3f);
+  CHECK(eval.eval.batch == 2);
+  CHECK_FALSE(eval.eval.orient);
+  CHECK(parse({"eval", "--voc", "VOC2007"}).eval.split == "test");
+  CHECK(parse({"eval", "--voc", "VOC2012", "--split", "val"}).eval.split == "val");
   CHECK(parse({"--version"}).text == "q2l 1.2.3\n");
   CHECK(parse({"tag", "--help"}).text.find("--heat-maps") != std::string::npos);
   CHECK(parse({"--help"}).text.find("convert") != std::string::npos);
@@ -135,6 +146,10 @@ TEST_CASE("What cannot be understood is refused with one line", "[command]") {
       {"info", "a", "b"},
       {"convert", "in"},
       {"bench", "m", "--repeat", "0"},
+      {"eval"},
+      {"eval", "--coco", "c.json", "--voc", "v"},
+      {"eval", "--voc", "v", "--pictures", "p"},
+      {"eval", "--coco", "c.json", "--split", "val"},
       {"tag", "--precision", "f64", "x"},
       {"convert", "in", "out", "--precision", "int8"},
       {"convert", "in", "out", "--calibrate", "pictures"},

@@ -42,6 +42,12 @@ TEST_CASE("Images of equal score count as one step in either order", "[metrics]"
   CHECK(one_label({0.5f, 0.5f, 0.5f, 0.5f}, {0, 1, 0, 0}).mean == 0.25);
 }
 
+TEST_CASE("Images that are not judged for a label do not exist for it", "[metrics]") {
+  const double with = one_label({0.9f, 0.85f, 0.8f, 0.1f}, {0, q2l::unjudged, 1, 1}).mean;
+  CHECK(with == one_label({0.9f, 0.8f, 0.1f}, {0, 1, 1}).mean);
+  CHECK_FALSE(one_label({0.9f}, {q2l::unjudged}).per_label[0].has_value());
+}
+
 TEST_CASE("A label without positives is left out of mAP and named", "[metrics]") {
   const std::vector<float> scores = {0.9f, 0.9f, 0.1f, 0.1f};  // [2 images, 2 labels]
   const std::vector<std::uint8_t> truth = {1, 0, 0, 0};
@@ -70,8 +76,8 @@ TEST_CASE("Metrics refuse sizes that disagree and scores that are not numbers", 
   CHECK(refused(scores, truth, 0).code() == ErrorCode::bad_argument);
   CHECK(refused(scores, {0, 1}, 2).code() == ErrorCode::bad_argument);
   CHECK(refused(scores, {0, 1}, 2).place().subject == "truth");
-  CHECK(refused(scores, {0, 1, 2, 0}, 2).code() == ErrorCode::bad_argument);
-  CHECK(refused(scores, {0, 1, 2, 0}, 2).place().subject == "image 1, label 0");
+  CHECK(refused(scores, {0, 1, 3, 0}, 2).code() == ErrorCode::bad_argument);
+  CHECK(refused(scores, {0, 1, 3, 0}, 2).place().subject == "image 1, label 0");
   const float nan = std::numeric_limits<float>::quiet_NaN();
   CHECK(refused({0.1f, 0.2f, 0.3f, nan}, truth, 2).code() == ErrorCode::non_finite_output);
   CHECK(refused({0.1f, 0.2f, 0.3f, nan}, truth, 2).place().subject == "image 1, label 1");

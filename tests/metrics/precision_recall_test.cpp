@@ -58,6 +58,17 @@ TEST_CASE("Of equal scores the first in the model's order is among the best", "[
   CHECK(second.op == 0.0);
 }
 
+TEST_CASE("What is not judged counts neither as predicted nor as missed", "[metrics]") {
+  std::vector<std::uint8_t> truth = image_truth;
+  truth[1] = q2l::unjudged;  // predicted
+  truth[5] = q2l::unjudged;  // not predicted
+  const PrecisionRecall result =
+      q2l::precision_recall_above({image_scores, truth, 4});  // predicted: 0 2 | 0 3
+  CHECK(result.op == Approx(3 / 4.0));
+  CHECK(result.or_ == Approx(3 / 3.0));
+  CHECK(result.left_out == std::vector<std::size_t>{1, 3});
+}
+
 TEST_CASE("Nothing predicted gives zeros, not a division by zero", "[metrics]") {
   const PrecisionRecall none = q2l::precision_recall_above(set, 1.0f);
   CHECK(none.cp == 0);

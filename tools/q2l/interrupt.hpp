@@ -13,6 +13,12 @@ static_assert(std::atomic<int>::is_always_lock_free);  // a handler may write it
 
 inline bool interrupted() noexcept { return received_signal.load(std::memory_order_relaxed) != 0; }
 
+/// The exit status of a run that a signal ended, as shells count it.
+inline int interrupted_status() noexcept {
+  constexpr int shell_signal_base = 128;
+  return shell_signal_base + received_signal;
+}
+
 /// From here on the first such signal lets the run finish its batch; the second ends the program at
 /// once. A signal that the parent had ignored (nohup) stays ignored. Writing to a closed pipe
 /// becomes an error instead of a signal.

@@ -65,6 +65,19 @@ struct ConvertOptions {
   bool packed = false;                 ///< for this program's instruction set
 };
 
+struct EvalOptions {
+  ModelOptions model;
+  std::string coco;            ///< annotation file; or
+  std::string voc;             ///< folder with JPEGImages and ImageSets
+  std::string pictures;        ///< folder of COCO's pictures; empty: where COCO has it
+  std::string split = "test";  ///< of VOC
+  float threshold = 0.5f;      ///< of CP to OF1
+  std::size_t threads = std::max(1u, std::thread::hardware_concurrency());
+  std::size_t batch = 1;
+  Schedule schedule = Schedule::latency;
+  bool orient = true;
+};
+
 struct BenchOptions {
   ModelOptions model;
   std::size_t threads = std::max(1u, std::thread::hardware_concurrency());
@@ -76,13 +89,14 @@ struct BenchOptions {
 
 /// The subcommand to run and what it was given; `text` is to be printed instead if it is not empty.
 struct CommandLine {
-  enum class Action { print, tag, info, convert, bench };
+  enum class Action { print, tag, info, convert, eval, bench };
   Action action = Action::print;
   std::string text;
   TagOptions tag;
   ModelOptions info;
   bool measure = false;  ///< info: measure memory as well
   ConvertOptions convert;
+  EvalOptions eval;
   BenchOptions bench;
 };
 
@@ -137,14 +151,25 @@ inline void add_run_options(CLI::App& app, std::size_t& threads, std::size_t& ba
       ->type_name("SCHEDULE");
 }
 
-inline void add_tag_options(CLI::App& app, TagOptions& options, const std::string& default_model) {
+/// The options of the subcommands that tag: which model, how precise, and how it runs.
+template <class Options>
+void add_tagger_options(CLI::App& app, Options& options, const std::string& default_model) {
   options.model.model = default_model;
   auto* model =
       app.add_option("--model", options.model.model, "model file or checkpoint")->type_name("FILE");
   if (default_model.empty()) model->required();
   add_model_options(app, options.model);
-  app.add_option("--threshold", options.threshold,
-                 "least score of a tag (default: the model's, else 0.5)")
+  add_precision_option(app, options.model.precision,
+                       "f32, bf16, or int8 of a calibrated model (default: the model's own)");
+  add_run_options(app, options.threads, options.batch, options.schedule);
+  app.add_flag_callback(
+      "--no-orient", [&options] { options.orient = false; },
+      "ignore EXIF orientation, as the reference does");
+}
+
+template <class Threshold>
+void add_threshold_option(CLI::App& app, Threshold& threshold, const std::string& help) {
+  app.add_option("--threshold", threshold, help)
       ->check([](const std::string& text) {
         float value = 0;
         return CLI::detail::lexical_cast(text, value) && value >= 0 && value <= 1
@@ -152,14 +177,17 @@ inline void add_tag_options(CLI::App& app, TagOptions& options, const std::strin
                    : "must lie in 0..1";
       })
       ->type_name("0..1");
+}
+
+inline void add_tag_options(CLI::App& app, TagOptions& options, const std::string& default_model) {
+  add_tagger_options(app, options, default_model);
+  add_threshold_option(app, options.threshold,
+                       "least score of a tag (default: the model's, else 0.5)");
   app.add_option(
          "--top-k", options.best,
          "the K best labels whatever their scores; with --threshold, those of them that reach it")
       ->check(from_one_to(most_labels))
       ->type_name("K");
-  add_precision_option(app, options.model.precision,
-                       "f32, bf16, or int8 of a calibrated model (default: the model's own)");
-  add_run_options(app, options.threads, options.batch, options.schedule);
   static const std::map<std::string, Format> formats = {
       {"text", Format::text}, {"jsonl", Format::jsonl}, {"csv", Format::csv}};
   app.add_option_function<std::string>(
@@ -172,9 +200,6 @@ inline void add_tag_options(CLI::App& app, TagOptions& options, const std::strin
          "all: write every label's score")
       ->check(CLI::IsMember({"all"}).description(""))
       ->type_name("all");
-  app.add_flag_callback(
-      "--no-orient", [&options] { options.orient = false; },
-      "ignore EXIF orientation, as the reference does");
   app.add_option("--heat-maps", options.heat_maps,
                  "write where each tag was seen, as PNG, into this folder")
       ->type_name("DIR");
@@ -183,6 +208,25 @@ inline void add_tag_options(CLI::App& app, TagOptions& options, const std::strin
   app.add_flag("--resume", options.resume, "go on with an --output that an interrupted run left");
   app.add_option("PATH", options.paths,
                  "pictures, folders, or - for a list on standard input; all behind -- are paths");
+}
+
+inline void add_eval_options(CLI::App& app, EvalOptions& options,
+                             const std::string& default_model) {
+  add_tagger_options(app, options, default_model);
+  add_threshold_option(app, options.threshold, "least score of a tag in CP to OF1 (default 0.5)");
+  auto* coco = app.add_option("--coco", options.coco,
+                              "annotations as COCO has them: categories named as the labels are")
+                   ->type_name("JSON");
+  auto* voc = app.add_option("--voc", options.voc, "folder with VOC's JPEGImages and ImageSets")
+                  ->type_name("FOLDER")
+                  ->excludes(coco);
+  app.add_option("--pictures", options.pictures,
+                 "COCO's pictures (default: ROOT/NAME for ROOT/annotations/instances_NAME.json)")
+      ->type_name("FOLDER")
+      ->needs(coco);
+  app.add_option("--split", options.split, "list of VOC's pictures (default test)")
+      ->type_name("NAME")
+      ->needs(voc);
 }
 
 inline void add_bench_options(CLI::App& app, BenchOptions& options,
@@ -246,6 +290,11 @@ inline void require_consistent(const ConvertOptions& options) {
     throw Failure(ExitCode::usage, "--calibrate and --error-budget are for --precision int8");
 }
 
+inline void require_consistent(const EvalOptions& options) {
+  if (options.coco.empty() && options.voc.empty())
+    throw Failure(ExitCode::usage, "--coco or --voc is required");
+}
+
 inline void require_consistent(const TagOptions& options) {
   if (options.paths.empty()) throw Failure(ExitCode::usage, "PATH is required");
   if (!options.resume) return;
@@ -280,6 +329,9 @@ inline CommandLine parse_command_line(int count, const char* const* arguments,
       app.add_subcommand("convert", "turn a checkpoint into one self-contained model file");
   detail::add_convert_options(*convert, line.convert);
 
+  CLI::App* eval = app.add_subcommand("eval", "compare a model's tags with annotated pictures");
+  detail::add_eval_options(*eval, line.eval, default_model);
+
   CLI::App* bench = app.add_subcommand("bench", "time a model, stage by stage");
   detail::add_bench_options(*bench, line.bench, default_model);
 
@@ -294,7 +346,7 @@ inline CommandLine parse_command_line(int count, const char* const* arguments,
     if (rest != end) line.tag.paths.insert(line.tag.paths.end(), rest + 1, end);
   } catch (const CLI::CallForHelp&) {
     line.text = app.help();
-    for (const CLI::App* chosen : {tag, info, convert, bench})
+    for (const CLI::App* chosen : {tag, info, convert, eval, bench})
       if (chosen->parsed() || chosen->get_help_ptr()->count() > 0) line.text = chosen->help("q2l");
     return line;
   } catch (const CLI::CallForVersion&) {
@@ -307,6 +359,10 @@ inline CommandLine parse_command_line(int count, const char* const* arguments,
     detail::require_consistent(line.tag);
     line.tag.batch = detail::batch_for(line.tag.schedule, line.tag.batch, line.tag.threads);
     line.action = CommandLine::Action::tag;
+  } else if (eval->parsed()) {
+    detail::require_consistent(line.eval);
+    line.eval.batch = detail::batch_for(line.eval.schedule, line.eval.batch, line.eval.threads);
+    line.action = CommandLine::Action::eval;
   } else if (bench->parsed()) {
     line.bench.batch = detail::batch_for(line.bench.schedule, line.bench.batch, line.bench.threads);
     line.action = CommandLine::Action::bench;

@@ -17,6 +17,7 @@
 
 #include "q2l/heat_map_files.hpp"
 #include "q2l/interrupt.hpp"
+#include "q2l/message.hpp"
 #include "q2l/options.hpp"
 #include "q2l/path_list.hpp"
 #include "q2l/picture_source.hpp"
@@ -90,8 +91,6 @@ void write_heat_maps(const Tagger& tagger, const Image& image, std::span<const R
   }
 }
 
-inline void say(const std::string& line) { std::fprintf(stderr, "q2l: %s\n", line.c_str()); }
-
 inline void report_resumed(const FinishedWork& work, const std::string& output) {
   if (work.torn_bytes > 0)
     say(output + ": cut off an incomplete last line of " + std::to_string(work.torn_bytes) +
@@ -145,7 +144,7 @@ inline int run_tag(const TagOptions& options) {
                        return detail::rank(scores, options, tagger.thresholds());
                      },
                  .illustrate = {},
-                 .report = detail::say,
+                 .report = say,
                  .stopped = stopped,
                  .stop = [&] { output_failed = true; }};
   if (heat_maps)
@@ -165,14 +164,12 @@ inline int run_tag(const TagOptions& options) {
 
   const std::size_t seen = summary.tagged + summary.failed;
   if (interrupted()) {
-    detail::say("stopped after " + std::to_string(seen) + " pictures");
-    constexpr int shell_signal_base = 128;
-    return shell_signal_base + received_signal;
+    say("stopped after " + std::to_string(seen) + " pictures");
+    return interrupted_status();
   }
-  if (seen + summary.skipped == 0) detail::say("no pictures found");
+  if (seen + summary.skipped == 0) say("no pictures found");
   if (summary.failed > 0)
-    detail::say(std::to_string(summary.failed) + " of " + std::to_string(seen) +
-                " pictures failed");
+    say(std::to_string(summary.failed) + " of " + std::to_string(seen) + " pictures failed");
   return static_cast<int>(summary.failed > 0 ? ExitCode::some_failed : ExitCode::done);
 }
 

@@ -60,13 +60,12 @@ inline AveragePrecision average_precision(const ScoredImages& set) {
   set.require_valid();
   AveragePrecision result;
   result.per_label.resize(set.labels);
-  std::vector<detail::ScoredAnswer> answers(set.images());
+  std::vector<detail::ScoredAnswer> answers;
   double sum = 0;
   for (std::size_t k = 0; k < set.labels; ++k) {
-    for (std::size_t n = 0; n < answers.size(); ++n) {
-      const std::size_t i = n * set.labels + k;
-      answers[n] = {set.scores[i], set.truth[i] != 0};
-    }
+    answers.clear();
+    for (std::size_t i = k; i < set.scores.size(); i += set.labels)
+      if (set.truth[i] != unjudged) answers.push_back({set.scores[i], set.truth[i] != 0});
     result.per_label[k] = detail::envelope_area(answers);
     if (result.per_label[k])
       sum += *result.per_label[k];

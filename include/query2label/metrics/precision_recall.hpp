@@ -45,6 +45,7 @@ inline PrecisionRecall precision_recall(const ScoredImages& set,
     std::size_t chosen = 0;
     std::size_t positives = 0;
     for (std::size_t i = k; i < predicted.size(); i += set.labels) {
+      if (set.truth[i] == unjudged) continue;
       if (predicted[i] != 0 && set.truth[i] != 0) ++hits;
       chosen += predicted[i];
       positives += set.truth[i];

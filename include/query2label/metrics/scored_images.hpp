@@ -11,10 +11,13 @@
 
 namespace q2l {
 
+/// The truth of a label that counts neither way in an image: what VOC calls difficult.
+inline constexpr std::uint8_t unjudged = 2;
+
 /// What a metric judges: the scores of N images for K labels, and which labels are true.
 struct ScoredImages {
   std::span<const float> scores;        ///< [N, K]
-  std::span<const std::uint8_t> truth;  ///< [N, K], 0 or 1
+  std::span<const std::uint8_t> truth;  ///< [N, K]: 0, 1 or `unjudged`
   std::size_t labels = 0;               ///< K
 
   [[nodiscard]] std::size_t images() const noexcept {
@@ -37,8 +40,9 @@ struct ScoredImages {
     for (std::size_t i = 0; i < scores.size(); ++i) {
       if (!std::isfinite(scores[i]))
         throw Error(ErrorCode::non_finite_output, "a score is not a number", {.subject = place(i)});
-      if (truth[i] > 1)
-        throw Error(ErrorCode::bad_argument, "truth is neither 0 nor 1", {.subject = place(i)});
+      if (truth[i] > unjudged)
+        throw Error(ErrorCode::bad_argument, "truth is neither 0 nor 1 nor unjudged",
+                    {.subject = place(i)});
     }
   }
 

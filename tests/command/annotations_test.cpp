@@ -95,6 +95,9 @@ TEST_CASE("COCO files that do not fit are refused by name", "[command]") {
   CHECK(coco_error("{\"images\":" + std::string(100, '[')).code() == ErrorCode::limit_exceeded);
   CHECK(coco_error(coco_file(R"("images":[{"id":1}])", coco_categories, none)).code() ==
         ErrorCode::bad_json);
+  CHECK(coco_error(coco_file(R"("images":[{"id":1e30,"file_name":"a"}])", coco_categories, none))
+            .place()
+            .subject == "id");
   CHECK(coco_error(coco_file(R"("images":[{"id":"1","file_name":"a"}])", coco_categories, none))
             .code() == ErrorCode::bad_json);
   CHECK(coco_error(coco_file(R"("images":[{"id":1,"file_name":"a"},{"id":1,"file_name":"b"}])",

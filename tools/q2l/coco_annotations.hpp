@@ -51,7 +51,12 @@ class CocoParts {
 
  private:
   bool take(const Json& value) {
-    const auto id = [&](const char* key) { return value.at(key).get<std::int64_t>(); };
+    const auto id = [&](const char* key) {
+      const Json& number = value.at(key);
+      if (!number.is_number_integer())
+        throw Error(ErrorCode::bad_json, "an id that is no whole number", {.subject = key});
+      return number.get<std::int64_t>();
+    };
     if (section_ == "images")
       images.push_back({id("id"), value.at("file_name").get<std::string>()});
     else if (section_ == "categories")

@@ -168,6 +168,36 @@ TEST_CASE("A run that was cut short is resumed to the output of a whole one", "[
   CHECK(content_of(output) == whole);
 }
 
+TEST_CASE("Only a run that would write the same lines is resumed", "[command]") {
+  const TemporaryFolder folder;
+  const std::string output = folder / "out";
+  const Arguments same = {"--format", "jsonl", "--output", output, demo_pictures + "/scene2.png"};
+  const auto resumed = [&](Arguments more) {
+    more.insert(more.end(), same.begin(), same.end());
+    more.emplace_back("--resume");
+    return tag(more);
+  };
+  REQUIRE(tag(same).status == 0);
+  const std::string whole = content_of(output);
+  CHECK(resumed({}).status == 0);
+  CHECK(resumed({"--batch", "2"}).status == 0);
+  const Result other = resumed({"--top-k", "2", "--scores", "all"});
+  CHECK(other.status == 2);
+  CHECK(other.err.find("another run (scores, top-k)") != std::string::npos);
+  CHECK(resumed({"--threshold", "0.25"}).status == 2);
+  CHECK(resumed({"--precision", "bf16"}).status == 2);
+
+  folder.write("labels.txt", "a\nb\nc\n");
+  CHECK(resumed({"--labels", folder / "labels.txt"}).err.find("(labels)") != std::string::npos);
+  CHECK(content_of(output) == whole);
+  std::filesystem::remove(folder / "out.run");
+  const Result unknown = resumed({"--threshold", "0.25"});
+  CHECK(unknown.status == 0);
+  CHECK(lines_in(unknown.err) == 1);
+  folder.write("out.run", "{");
+  CHECK(resumed({}).status == 3);
+}
+
 TEST_CASE("Heat maps are written as pictures, one a tag, and are not tagged themselves",
           "[command]") {
   const TemporaryFolder folder;

@@ -60,6 +60,8 @@ class ResultOutput {
 
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] int descriptor() const noexcept { return descriptor_; }
+  /// Whether it is a file that can be resumed.
+  [[nodiscard]] bool is_regular() const noexcept { return regular_; }
   /// Bytes in the file.
   [[nodiscard]] off_t size() const noexcept { return complete_; }
 

@@ -25,6 +25,7 @@
 #include "q2l/record.hpp"
 #include "q2l/result_output.hpp"
 #include "q2l/resume.hpp"
+#include "q2l/run_record.hpp"
 #include "q2l/tag_loop.hpp"
 #include "query2label/image/heat_map.hpp"
 #include "query2label/image/png_encode.hpp"
@@ -124,6 +125,8 @@ inline int run_tag(const TagOptions& options) {
   std::optional<HeatMapFiles> heat_maps;
   if (!options.heat_maps.empty()) exclude(heat_maps.emplace(options.heat_maps).folder());
 
+  if (output.is_regular() && options.format != Format::text)
+    keep_run_record(output, describe_run(options, tagger));
   FinishedWork finished;
   if (options.resume) finished = resume_work(output, lines);
   detail::report_resumed(finished, output.name());

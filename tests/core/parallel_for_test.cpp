@@ -65,6 +65,38 @@ TEST_CASE("parallel_for calls the body once for every index on a host's own thre
   check_each_index_once(backwards);
 }
 
+TEST_CASE("parallel_for_ranges calls the body once for every index, in ever smaller ranges",
+          "[core]") {
+  q2l::SerialRunner serial;
+  ThreadPerWorker threads;
+  for (q2l::TaskRunner* runner :
+       {static_cast<q2l::TaskRunner*>(&serial), static_cast<q2l::TaskRunner*>(&threads)}) {
+    for (const std::size_t workers : {0u, 1u, 2u, 3u, 8u}) {
+      for (const std::size_t count : {0u, 1u, 2u, 7u, 100u}) {
+        CAPTURE(workers, count);
+        std::vector<int> calls(count, 0);
+        std::vector<std::size_t> smallest(workers + 1, count);  // so far, of each worker
+        q2l::parallel_for_ranges(*runner, workers, count,
+                                 [&](std::size_t begin, std::size_t end, std::size_t worker) {
+                                   for (std::size_t i = begin; i < end; ++i) ++calls[i];
+                                   if (end - begin > smallest.at(worker)) calls[begin] = -1;
+                                   smallest[worker] = end - begin;
+                                 });
+        CHECK(calls == std::vector<int>(count, 1));
+      }
+    }
+  }
+}
+
+TEST_CASE("parallel_for_ranges rethrows what the body throws and stops the others", "[core]") {
+  ThreadPerWorker threads;
+  CHECK_THROWS_WITH(q2l::parallel_for_ranges(threads, 3, 1000,
+                                             [](std::size_t, std::size_t, std::size_t) {
+                                               throw std::runtime_error("broken");
+                                             }),
+                    "broken");
+}
+
 TEST_CASE("parallel_for asks for no more workers than there are indices", "[core]") {
   ThreadPerWorker runner;
   q2l::parallel_for(runner, 8, 3, [](std::size_t, std::size_t) {});

@@ -35,6 +35,10 @@ struct Context {
   void parallel_for(std::size_t count, Body&& body) const {
     q2l::parallel_for(runner, workers, count, std::forward<Body>(body));
   }
+  template <class Body>
+  void parallel_for_ranges(std::size_t count, Body&& body) const {
+    q2l::parallel_for_ranges(runner, workers, count, std::forward<Body>(body));
+  }
 };
 
 }  // namespace q2l

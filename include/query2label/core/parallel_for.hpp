@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <exception>
@@ -46,6 +47,31 @@ class SerialRunner final : public TaskRunner {
   }
 };
 
+namespace detail {
+
+/// Runs `loop(next, worker)`, which takes work from the counter `next` until it reaches `count`, on
+/// several threads. After an exception the others stop when they take work again; then it is
+/// rethrown.
+template <class Loop>
+void run_workers(TaskRunner& runner, std::size_t workers, std::size_t count, const Loop& loop) {
+  std::atomic<std::size_t> next{0};
+  std::exception_ptr failure;
+  std::mutex failure_mutex;
+  auto work = [&](std::size_t worker) noexcept {
+    try {
+      loop(next, worker);
+    } catch (...) {
+      next.store(count, std::memory_order_relaxed);
+      const std::lock_guard lock(failure_mutex);
+      if (!failure) failure = std::current_exception();
+    }
+  };
+  runner.run(std::min(workers, count), work);
+  if (failure) std::rethrow_exception(failure);
+}
+
+}  // namespace detail
+
 /// Calls `body(index, worker)` for every index in 0 .. count - 1. Indices are handed out one by one
 /// from an atomic counter; calls with the same `worker` never overlap. The first exception is
 /// rethrown here after all workers have stopped.
@@ -55,24 +81,32 @@ void parallel_for(TaskRunner& runner, std::size_t workers, std::size_t count, Bo
     for (std::size_t i = 0; i < count; ++i) body(i, std::size_t{0});
     return;
   }
-  std::atomic<std::size_t> next{0};
-  std::exception_ptr failure;
-  std::mutex failure_mutex;
-  auto work = [&](std::size_t worker) noexcept {
-    try {
-      for (;;) {
-        const std::size_t i = next.fetch_add(1, std::memory_order_relaxed);
-        if (i >= count) return;
-        body(i, worker);
-      }
-    } catch (...) {
-      next.store(count, std::memory_order_relaxed);  // the others stop at their next index
-      const std::lock_guard lock(failure_mutex);
-      if (!failure) failure = std::current_exception();
-    }
-  };
-  runner.run(workers < count ? workers : count, work);
-  if (failure) std::rethrow_exception(failure);
+  detail::run_workers(runner, workers, count,
+                      [&](std::atomic<std::size_t>& next, std::size_t worker) {
+                        for (;;) {
+                          const std::size_t i = next.fetch_add(1, std::memory_order_relaxed);
+                          if (i >= count) return;
+                          body(i, worker);
+                        }
+                      });
+}
+
+/// The same with ranges: calls `body(begin, end, worker)`, with large ones first, in proportion to
+/// what is left, and ever smaller ones, so that all threads end together.
+template <class Body>
+void parallel_for_ranges(TaskRunner& runner, std::size_t workers, std::size_t count, Body&& body) {
+  if (count == 0) return;
+  if (count == 1 || workers <= 1) return body(std::size_t{0}, count, std::size_t{0});
+  detail::run_workers(
+      runner, workers, count, [&](std::atomic<std::size_t>& next, std::size_t worker) {
+        std::size_t begin = next.load(std::memory_order_relaxed);
+        while (begin < count) {
+          const std::size_t end = begin + std::max<std::size_t>((count - begin) / (2 * workers), 1);
+          if (!next.compare_exchange_weak(begin, end, std::memory_order_relaxed)) continue;
+          body(begin, end, worker);
+          begin = next.load(std::memory_order_relaxed);
+        }
+      });
 }
 
 /// Threads that may share a piece of work; by default the calling one alone.

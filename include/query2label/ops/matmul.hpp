@@ -34,6 +34,27 @@ namespace detail {
 /// How a product is shared out: `rows` x `columns` tasks.
 struct ProductTasks {
   std::size_t rows, columns;
+
+  /// Runs all tasks: `run(r, r_end, c, c_end, worker)` does those of some rows and columns. The
+  /// more a thread does at once, the less often it reads rows and weights; so neighbours are done
+  /// together until few are left.
+  template <class Run>
+  void run_on(const Context& context, const Run& run) const {
+    context.parallel_for_ranges(rows * columns,
+                                [&](std::size_t begin, std::size_t end, std::size_t worker) {
+                                  while (begin < end) {
+                                    const std::size_t r = begin % rows, c = begin / rows;
+                                    if (r == 0 && end - begin >= rows) {
+                                      run(0, rows, c, end / rows, worker);
+                                      begin = end / rows * rows;
+                                    } else {
+                                      const std::size_t r_end = std::min(r + end - begin, rows);
+                                      run(r, r_end, c, c + 1, worker);
+                                      begin += r_end - r;
+                                    }
+                                  }
+                                });
+  }
 };
 
 /// Tasks of at least `smallest` multiply-adds. Large weights are split by columns, so that each is
@@ -41,7 +62,7 @@ struct ProductTasks {
 template <class T, class Arch>
 ProductTasks share_out(const kernels::PanelLayout<T, Arch>& layout, std::size_t rows,
                        std::size_t row_tiles, std::size_t workers, std::size_t smallest) {
-  constexpr std::size_t most_tasks = 32;
+  constexpr std::size_t most_tasks = 64;
   const std::size_t tasks = std::clamp<std::size_t>(
       rows * layout.columns * layout.rows() / smallest, 1, workers > 1 ? most_tasks : 1);
   if (layout.columns * layout.taps > rows) {
@@ -124,22 +145,23 @@ void multiply_rows(const Context& context, const RowSource& rows,
   const ProductTasks tasks = share_out(layout, count, row_tiles, context.workers, smallest_task);
   const kernels::Epilogue<T> epilogue{bias, options.residual.data, options.residual.stride,
                                       options.activation};
-  const bool packs = kernels::prefers_panels(b, layout.panels() / tasks.columns);
   using Left = typename simd::DotProduct<T, W, Arch>::Left;
   constexpr std::size_t block_size = kernels::left_block_size<W>;
   const Workspace::Frame frame(context.workspace);
-  Left* const blocks =
-      packs ? context.workspace.template take<Left>(context.workers * block_size) : nullptr;
+  Left* const blocks = kernels::prefers_panels(b, layout.panels())
+                           ? context.workspace.template take<Left>(context.workers * block_size)
+                           : nullptr;
   const PartScratch<T> scratch(context, out, stored_rows);
   if (context.is_planning()) return;
-  context.parallel_for(tasks.rows * tasks.columns, [&](std::size_t task, std::size_t worker) {
-    const std::size_t r = task % tasks.rows;
-    const std::size_t c = task / tasks.rows;
-    const auto first_row = [&](std::size_t i) {
-      return std::min(row_tiles * i / tasks.rows * Tile::rows, count);
-    };
+  const auto first_row = [&](std::size_t i) {
+    return std::min(row_tiles * i / tasks.rows * Tile::rows, count);
+  };
+  const auto first_panel = [&](std::size_t i) { return layout.panels() * i / tasks.columns; };
+  tasks.run_on(context, [&](std::size_t r, std::size_t r_end, std::size_t c, std::size_t c_end,
+                            std::size_t worker) {
+    const ProductPart whole{first_row(r), first_row(r_end), first_panel(c), first_panel(c_end)};
     const auto multiply = [&](const ProductPart& part, T* results, std::size_t stride) {
-      if (packs) {
+      if (kernels::prefers_panels(b, whole.last_panel - whole.first_panel)) {
         kernels::matmul_panels<T, Arch>(rows, part.first, part.last, b, part.first_panel,
                                         part.last_panel, epilogue, results, stride,
                                         blocks + worker * block_size);
@@ -149,10 +171,8 @@ void multiply_rows(const Context& context, const RowSource& rows,
       }
     };
     multiply_part<T, Arch>(
-        layout,
-        {first_row(r), first_row(r + 1), layout.panels() * c / tasks.columns,
-         layout.panels() * (c + 1) / tasks.columns},
-        stored_rows, [](std::size_t row) { return row; }, multiply, out, scratch.of(worker));
+        layout, whole, stored_rows, [](std::size_t row) { return row; }, multiply, out,
+        scratch.of(worker));
   });
 }
 
@@ -172,17 +192,15 @@ void multiply_rows(const Context& context, const kernels::TiledRows<Left>& rows,
   const Workspace::Frame frame(context.workspace);
   const PartScratch<T> scratch(context, out, stored_tiles * simd::tile_rows);
   if (context.is_planning()) return;
-  context.parallel_for(tasks.rows * tasks.columns, [&](std::size_t task, std::size_t worker) {
-    const std::size_t r = task % tasks.rows;
-    const std::size_t c = task / tasks.rows;
-    const auto first_tile = [&](std::size_t i) {
-      return std::min(pairs * i / tasks.rows * 2, rows.tiles());
-    };
+  const auto first_tile = [&](std::size_t i) {
+    return std::min(pairs * i / tasks.rows * 2, rows.tiles());
+  };
+  const auto first_panel = [&](std::size_t i) { return layout.panels() * i / tasks.columns; };
+  tasks.run_on(context, [&](std::size_t r, std::size_t r_end, std::size_t c, std::size_t c_end,
+                            std::size_t worker) {
     simd::AmxTiles<W> tiles;
     multiply_part<T, Arch>(
-        layout,
-        {first_tile(r), first_tile(r + 1), layout.panels() * c / tasks.columns,
-         layout.panels() * (c + 1) / tasks.columns},
+        layout, {first_tile(r), first_tile(r_end), first_panel(c), first_panel(c_end)},
         stored_tiles, [&](std::size_t tile) { return rows.first_row(tile); },
         [&](const ProductPart& part, T* results, std::size_t stride) {
           kernels::matmul_tiles<T, Arch>(tiles, rows, part.first, part.last, b, part.first_panel,

@@ -169,6 +169,27 @@ TEST_CASE("A progressive JPEG of very many scans is refused", "[image][hostile]"
         ErrorCode::limit_exceeded);
 }
 
+TEST_CASE("A few hundred bytes cannot ask for many scans of a large picture", "[image][hostile]") {
+  Bytes file = image_fixture("gray_progressive.jpg");
+  file.resize(file.size() - 2);
+  const Bytes scan = jpeg_segment(sos, to_bytes(std::string_view("\1\1\0\1\1\x10", 6))) + Bytes(2);
+  for (int i = 0; i < 20; ++i) file.insert(file.end(), scan.begin(), scan.end());
+  file = file + to_bytes("\xff\xd9");
+  CHECK_NOTHROW(decode_image(file));
+  const std::size_t frame = jpeg_find(file, sof2);
+  for (const std::size_t side : {5u, 7u}) {  // 8,000 = 0x1F40
+    file[frame + side] = std::byte{0x1F};
+    file[frame + side + 1] = std::byte{0x40};
+  }
+  const Error error = decode_error(file);
+  CHECK(error.code() == ErrorCode::limit_exceeded);
+  CHECK(error.place().actual == "more than 1500000000 samples");
+  // The fixture's first scan passes over 3 x 3 blocks.
+  const Bytes small = image_fixture("gray_progressive.jpg");
+  CHECK(decode_error(small, {}, {.jpeg_scan_samples = 9 * 64 - 1}).place().offset ==
+        jpeg_find(small, sos));
+}
+
 TEST_CASE("Colours that decoders disagree about are refused", "[image][hostile]") {
   CHECK(decode_error(image_fixture("cmyk_no_adobe.jpg")).code() == ErrorCode::image_unsupported);
   const Bytes cmyk = image_fixture("cmyk.jpg");

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "support/allocation_watch.hpp"
 #include "support/error_of.hpp"
 #include "support/temporary_folder.hpp"
 
@@ -136,11 +137,20 @@ TEST_CASE("CSV ids must count up from 0", "[labels]") {
 TEST_CASE("Broken CSV is refused with the line of the opening quote", "[labels]") {
   CHECK(csv_error("0,cat\n1,\"dog\n2,bear\n").place().subject == "line 2");
   CHECK(csv_error("0,cat\n1,\"dog\"x\n").detail() == "a quote without its partner");
-  CHECK(csv_error("0,cat\n1\n").place().actual == "1 fields");
+  CHECK(csv_error("0,cat\n1\n").place().actual == "1 field");
   CHECK(csv_error("0,cat,animal\n").code() == ErrorCode::bad_labels);
   const Error repeated = csv_error("id,name\n0,cat\n1,cat\n");
   CHECK(repeated.code() == ErrorCode::duplicate_name);
   CHECK(repeated.place().subject == "line 3");
+}
+
+TEST_CASE("A line of many fields costs little memory", "[labels][hostile]") {
+  const std::string commas(1u << 20, ',');
+  const q2l::test::AllocationWatch watch;
+  const Error error = csv_error(commas);
+  CHECK(watch.total() < 64u << 10);
+  CHECK(error.code() == ErrorCode::bad_labels);
+  CHECK(error.place().actual == "more fields");
 }
 
 TEST_CASE("A label file is read by its name and its errors name it", "[labels]") {

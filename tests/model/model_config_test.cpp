@@ -96,6 +96,7 @@ TEST_CASE("A configuration that does not fit is refused, naming the key", "[mode
       Row{R"({"keep_other_self_attn_dec": true})", "keep_other_self_attn_dec"},
       Row{R"({"position_embedding": "learned"})", "position_embedding"},
       Row{R"({"mean": [0, 0]})", "mean"}, Row{R"({"std": [1, 0, 1]})", "std"},
+      Row{R"({"mean": [0, 1e300, 0]})", "mean"}, Row{R"({"std": [1, 1, 1e39]})", "std"},
       Row{R"({"std": "x"})", "std"}, Row{R"({"backbone": "vgg16"})", "backbone"},
       Row{R"({"backbone": "swin_L_384_22k"})", "backbone"});
   CAPTURE(row.json);

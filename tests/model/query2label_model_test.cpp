@@ -264,6 +264,23 @@ TEST_CASE("Buffers have the same bits for any number of threads that pack", "[mo
   CHECK(checksums[2] == checksums[0]);
 }
 
+TEST_CASE("A self-test with counts that are no whole numbers is refused", "[model]") {
+  const auto test = nlohmann::json::parse(
+      R"({"seed": 1, "shape": [1, 3, 32, 32], "offset": 1, "scale": 1, "logits": [0.5]})");
+  CHECK(q2l::detail::read_self_test(test).height == 32);
+  for (const char* change : {R"({"seed": 1e300})", R"({"seed": -1})", R"({"seed": true})",
+                             R"({"shape": [1, 3, 1e300, 32]})", R"({"shape": [1, 3, 32, 31.5]})",
+                             R"({"shape": [1, 3, -32, 32]})", R"({"shape": 3})"}) {
+    CAPTURE(change);
+    nlohmann::json changed = test;
+    changed.update(nlohmann::json::parse(change));
+    const q2l::Error error =
+        q2l::test::error_of([&] { (void)q2l::detail::read_self_test(changed); });
+    CHECK(error.code() == ErrorCode::bad_config);
+    CHECK(error.place().subject == "self_test");
+  }
+}
+
 TEST_CASE("A packed file that is foreign or damaged is refused", "[model][packed]") {
   const q2l::test::TemporaryFolder folder;
   const std::string packed = folder / "packed", damaged = folder / "damaged";
@@ -309,7 +326,13 @@ TEST_CASE("A packed file that is foreign or damaged is refused", "[model][packed
           t.insert(t.begin(), {"shift", q2l::Dtype::f32, {1}, t[0].bytes.first(4)});
         }).code() == ErrorCode::bad_offset);
 
-  for (const char* text : {"", "[]", "{}", R"({"version":1})", R"({"version":-1})"}) {
+  const std::string layout = q2l::packed_layout_text({});
+  const auto with = [&](const std::string& lanes) {
+    return std::string(layout).replace(layout.find("\"lanes\":0"), 9, "\"lanes\":" + lanes);
+  };
+  for (const std::string& text :
+       {std::string(), std::string("[]"), std::string("{}"), std::string(R"({"version":1})"),
+        std::string(R"({"version":-1})"), with("-1"), with("1e300"), with("true")}) {
     CAPTURE(text);
     const ErrorCode code =
         error_after([&](Tensors&, Metadata& metadata) { metadata["packed"] = text; }).code();

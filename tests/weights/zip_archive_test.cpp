@@ -238,6 +238,13 @@ TEST_CASE("Entries that share bytes are refused", "[weights][zip][Z9]") {
   CHECK(zip_error(one_entry(into_directory)).code() == ErrorCode::bad_zip);
 }
 
+TEST_CASE("Bytes that another entry holds are not read again", "[weights][zip][hostile][Z9]") {
+  const auto not_a_header = [](ZipFields&, ZipFields& central) { central.local_offset = 1; };
+  const q2l::Error error = zip_error(one_entry(not_a_header));
+  CHECK(error.code() == ErrorCode::overlap);
+  CHECK(error.place().offset == 1u);
+}
+
 TEST_CASE("Compressed entries are refused when they are asked for", "[weights][zip][Z11]") {
   for (const std::uint16_t method : std::vector<std::uint16_t>{8, 12, 14, 93}) {
     const std::string file = one_entry(

@@ -270,7 +270,12 @@ class JpegWalk {
         fail(ErrorCode::bad_image, "a refining scan before the first one");
       component->dc_seen = true;
     }
-    entropy_coded_data(restarts_expected(chosen, count));
+    const std::uint64_t units = coded_units(chosen, count);
+    scan_samples_ += units * samples_of_a_unit(chosen, count);
+    if (scan_samples_ > limits_.jpeg_scan_samples)
+      fail(ErrorCode::limit_exceeded, "the picture has too many scans for its size",
+           "more than " + std::to_string(limits_.jpeg_scan_samples) + " samples");
+    entropy_coded_data(restart_interval_ == 0 ? 0 : (units - 1) / restart_interval_);
   }
 
   void require_huffman(std::size_t kind, std::uint32_t number, bool needed) const {
@@ -290,19 +295,24 @@ class JpegWalk {
       fail(ErrorCode::image_unsupported, "components named RGB in a file that says YCbCr");
   }
 
-  /// Restart markers that must stand inside the scan.
-  [[nodiscard]] std::uint64_t restarts_expected(const std::array<const Component*, 4>& chosen,
-                                                std::size_t count) const {
-    if (restart_interval_ == 0) return 0;
-    std::uint64_t across = units(structure.width, 8 * widest_);
-    std::uint64_t down = units(structure.height, 8 * tallest_);
-    if (count == 1) {  // not interleaved: a unit is one block of the component itself
-      const auto width = static_cast<std::uint64_t>(structure.width) * chosen[0]->horizontal;
-      const auto height = static_cast<std::uint64_t>(structure.height) * chosen[0]->vertical;
-      across = ((width + widest_ - 1) / widest_ + 7) / 8;
-      down = ((height + tallest_ - 1) / tallest_ + 7) / 8;
-    }
-    return (across * down - 1) / restart_interval_;
+  /// How many units the scan codes, one behind the other.
+  [[nodiscard]] std::uint64_t coded_units(const std::array<const Component*, 4>& chosen,
+                                          std::size_t count) const {
+    if (count > 1)
+      return units(structure.width, 8 * widest_) * units(structure.height, 8 * tallest_);
+    // Not interleaved: a unit is one block of the component itself.
+    const auto width = static_cast<std::uint64_t>(structure.width) * chosen[0]->horizontal;
+    const auto height = static_cast<std::uint64_t>(structure.height) * chosen[0]->vertical;
+    return (((width + widest_ - 1) / widest_ + 7) / 8) *
+           (((height + tallest_ - 1) / tallest_ + 7) / 8);
+  }
+
+  static std::uint64_t samples_of_a_unit(const std::array<const Component*, 4>& chosen,
+                                         std::size_t count) {
+    std::uint64_t blocks = count == 1 ? 1 : 0;
+    if (count > 1)
+      for (std::size_t i = 0; i < count; ++i) blocks += chosen[i]->horizontal * chosen[i]->vertical;
+    return 64 * blocks;
   }
 
   void entropy_coded_data(std::uint64_t expected_restarts) {
@@ -342,6 +352,7 @@ class JpegWalk {
   std::size_t segment_ = 0;   ///< where the current marker stands
   std::size_t complete_ = 0;  ///< what comes before is whole
   std::uint64_t scans_ = 0;
+  std::uint64_t scan_samples_ = 0;  ///< that the scans so far pass over
   std::vector<Component> components_;
   std::uint32_t widest_ = 1, tallest_ = 1;
   std::uint32_t restart_interval_ = 0;

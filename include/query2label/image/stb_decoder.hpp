@@ -150,6 +150,10 @@ Q2L_STB_MACROS(Q2L_PUSH_MACRO)
 #pragma GCC diagnostic ignored "-Wsign-conversion"
 #pragma GCC diagnostic ignored "-Wunused-function"
 #endif
+#if defined(__clang__)
+// Where a JPEG's scan ends early, stb_image 2.27 shifts a zero too far, which stays a zero.
+#pragma clang attribute push(__attribute__((no_sanitize("shift-exponent"))), apply_to = function)
+#endif
 namespace q2l::detail::stb {
 #if __has_include(<stb/stb_image.h>)
 #include <stb/stb_image.h>
@@ -157,6 +161,9 @@ namespace q2l::detail::stb {
 #include <stb_image.h>
 #endif
 }  // namespace q2l::detail::stb
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
 #if defined(__GNUC__)
 #pragma GCC diagnostic pop
 #endif

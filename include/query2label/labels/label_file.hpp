@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -76,10 +77,14 @@ class LabelLines {
 };
 
 /// Splits one CSV line (RFC 4180; a quoted field ends on its line, for labels have no line breaks).
-inline std::vector<std::string> split_csv(std::string_view line, const std::string& place) {
+/// What stands behind the first `most` fields is left out.
+inline std::vector<std::string> split_csv(
+    std::string_view line, const std::string& place,
+    std::size_t most = std::numeric_limits<std::size_t>::max()) {
   std::vector<std::string> fields(1);
   for (std::size_t at = 0; at < line.size(); ++at) {
     if (line[at] == ',') {
+      if (fields.size() == most) break;
       fields.emplace_back();
     } else if (line[at] != '"') {
       fields.back() += line[at];
@@ -136,12 +141,12 @@ inline LabelSet parse_label_csv(std::string_view text, const Limits& limits = {}
   bool heading = false;
   for (std::string_view line; lines.next(line);) {
     detail::require_label_room(names.size(), limits);
-    std::vector<std::string> fields = detail::split_csv(line, lines.place());
+    std::vector<std::string> fields = detail::split_csv(line, lines.place(), 3);
     if (fields.size() != 2)
       throw Error(ErrorCode::bad_labels, "not a line of two fields",
                   {.subject = lines.place(),
                    .expected = "id,name",
-                   .actual = std::to_string(fields.size()) + " fields"});
+                   .actual = fields.size() == 1 ? "1 field" : "more fields"});
     const bool numeric =
         !fields[0].empty() && fields[0].find_first_not_of("0123456789") == std::string::npos;
     if (names.empty() && !heading && !numeric) {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -116,13 +118,15 @@ inline std::optional<std::array<float, 3>> read_channels(const ConfigReader& con
   const nlohmann::json* value = config.find(key);
   if (value == nullptr) return std::nullopt;
   std::array<float, 3> channels{};
-  if (!value->is_array() || value->size() != channels.size()) {
+  const auto is_float = [](const nlohmann::json& number) {
+    return number.is_number() &&
+           std::abs(number.get<double>()) <= std::numeric_limits<float>::max();
+  };
+  if (!value->is_array() || value->size() != channels.size() ||
+      !std::all_of(value->begin(), value->end(), is_float)) {
     ConfigReader::fail(key, "three numbers", value->dump());
   }
-  for (std::size_t c = 0; c < channels.size(); ++c) {
-    if (!(*value)[c].is_number()) ConfigReader::fail(key, "three numbers", value->dump());
-    channels[c] = (*value)[c].get<float>();
-  }
+  for (std::size_t c = 0; c < channels.size(); ++c) channels[c] = (*value)[c].get<float>();
   return channels;
 }
 

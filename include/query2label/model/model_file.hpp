@@ -76,9 +76,13 @@ std::vector<T> read_array(const std::string& key, const nlohmann::json& value,
 inline SelfTest read_self_test(const nlohmann::json& value) {
   constexpr const char* key = "self_test";
   try {
-    const auto shape = value.at("shape").get<std::vector<std::size_t>>();
+    const auto shape = read_array<std::size_t>(
+        key, value.at("shape"), &nlohmann::json::is_number_unsigned, "a shape [1, 3, H, W]");
     if (shape.size() != 4 || shape[0] != 1 || shape[1] != 3 || shape[2] > 8192 || shape[3] > 8192) {
       fail_metadata(key, "a shape [1, 3, H, W]", value.at("shape").dump());
+    }
+    if (!value.at("seed").is_number_unsigned()) {
+      fail_metadata(key, "a seed that is a whole number from 0", value.at("seed").dump());
     }
     return {value.at("seed").get<std::uint64_t>(),
             shape[2],

@@ -67,15 +67,24 @@ inline std::string packed_layout_text(const PackedLayout& layout) {
 }
 
 /// Reads what `packed_layout_text` wrote. Throws bad_header.
-inline PackedLayout parse_packed_layout(const std::string& text, const Limits& limits) try {
+inline PackedLayout parse_packed_layout(const std::string& text, const Limits& limits) {
   const nlohmann::json layout = parse_json(text, "", limits);
-  return {
-      layout.at("version").get<std::uint64_t>(),    layout.at("instruction_set").get<std::string>(),
-      layout.at("lanes").get<std::uint64_t>(),      layout.at("tile_vectors").get<std::uint64_t>(),
-      layout.at("int8_group").get<std::uint64_t>(), layout.at("int8_offset").get<std::int64_t>()};
-} catch (const nlohmann::json::exception&) {
-  throw Error(ErrorCode::bad_header, "the metadata do not describe a packed layout",
-              {.subject = "packed", .actual = text});
+  const auto member = [&](const char* key, bool (nlohmann::json::*is)() const noexcept) {
+    const auto at = layout.find(key);
+    if (at == layout.end() || !((*at).*is)())
+      throw Error(ErrorCode::bad_header, "the metadata do not describe a packed layout",
+                  {.subject = "packed", .actual = text});
+    return *at;
+  };
+  const auto count = [&](const char* key) {
+    return member(key, &nlohmann::json::is_number_unsigned).get<std::uint64_t>();
+  };
+  return {count("version"),
+          member("instruction_set", &nlohmann::json::is_string).get<std::string>(),
+          count("lanes"),
+          count("tile_vectors"),
+          count("int8_group"),
+          member("int8_offset", &nlohmann::json::is_number_integer).get<std::int64_t>()};
 }
 
 /// Names and shapes as the metadata of a packed file hold them.

@@ -37,18 +37,17 @@ class ZipArchive {
   /// limit_exceeded.
   explicit ZipArchive(std::span<const std::byte> file, const Limits& limits = {}) : file_(file) {
     const detail::ZipDirectory directory = detail::find_zip_directory(file, limits);
-    std::vector<Extent> extents;
     ByteReader reader(file.subspan(static_cast<std::size_t>(directory.offset),
                                    static_cast<std::size_t>(directory.size)),
                       directory.offset);
-    entries_.reserve(static_cast<std::size_t>(directory.entries));
-    extents.reserve(static_cast<std::size_t>(directory.entries));
+    std::vector<detail::ZipHeader> headers;
+    headers.reserve(static_cast<std::size_t>(directory.entries));
     for (std::uint64_t i = 0; i < directory.entries; ++i)
-      add(detail::read_central_header(reader), directory.offset, extents);
+      headers.push_back(detail::read_central_header(reader));
     if (reader.remaining() != 0)
       throw Error(ErrorCode::bad_zip, "the directory holds more than its entries",
                   {.offset = reader.offset()});
-    refuse_overlaps(extents);
+    add_all(headers, directory.offset);
     detail::refuse_repeated_zip_names(names());
     std::sort(entries_.begin(), entries_.end(),
               [](const ZipEntry& a, const ZipEntry& b) { return a.name < b.name; });
@@ -84,15 +83,27 @@ class ZipArchive {
   }
 
  private:
-  /// The bytes that one entry takes, headers included.
-  struct Extent {
-    std::uint64_t begin;
-    std::uint64_t end;
-    std::string_view name;
-  };
+  /// Goes by the order of the bytes: one that overlaps is not read, so time stays in proportion to
+  /// the file.
+  void add_all(std::span<detail::ZipHeader> headers, std::uint64_t directory_offset) {
+    std::sort(headers.begin(), headers.end(),
+              [](const detail::ZipHeader& a, const detail::ZipHeader& b) {
+                return a.local_offset < b.local_offset;
+              });
+    if (headers.front().local_offset != 0)
+      throw Error(ErrorCode::bad_zip, "bytes lie before the first entry", {.offset = 0});
+    entries_.reserve(headers.size());
+    std::uint64_t end = 0;
+    for (const detail::ZipHeader& header : headers) {
+      if (header.local_offset < end)
+        throw Error(ErrorCode::overlap, "the entry overlaps another",
+                    {.offset = header.local_offset, .subject = std::string(header.name)});
+      end = add(header, directory_offset);
+    }
+  }
 
-  void add(const detail::ZipHeader& header, std::uint64_t directory_offset,
-           std::vector<Extent>& extents) {
+  /// Returns where the entry ends.
+  std::uint64_t add(const detail::ZipHeader& header, std::uint64_t directory_offset) {
     ByteReader reader =
         detail::read_local_header(file_.first(static_cast<std::size_t>(directory_offset)), header);
     ZipEntry entry{.name = header.name,
@@ -108,19 +119,8 @@ class ZipArchive {
                    .actual = std::to_string(header.stored_size)});
     entry.data = reader.take(header.stored_size);
     if (header.has_descriptor()) detail::skip_data_descriptor(reader, header);
-    extents.push_back({header.local_offset, reader.offset(), header.name});
     entries_.push_back(entry);
-  }
-
-  static void refuse_overlaps(std::vector<Extent>& extents) {
-    std::sort(extents.begin(), extents.end(),
-              [](const Extent& a, const Extent& b) { return a.begin < b.begin; });
-    if (extents.front().begin != 0)
-      throw Error(ErrorCode::bad_zip, "bytes lie before the first entry", {.offset = 0});
-    for (std::size_t i = 1; i < extents.size(); ++i)
-      if (extents[i].begin < extents[i - 1].end)
-        throw Error(ErrorCode::overlap, "the entry overlaps another",
-                    {.offset = extents[i].begin, .subject = std::string(extents[i].name)});
+    return reader.offset();
   }
 
   [[nodiscard]] std::vector<std::string_view> names() const {

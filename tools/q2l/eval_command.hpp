@@ -19,6 +19,7 @@
 #include "q2l/escape.hpp"
 #include "q2l/exit_code.hpp"
 #include "q2l/interrupt.hpp"
+#include "q2l/load_tagger.hpp"
 #include "q2l/message.hpp"
 #include "q2l/options.hpp"
 #include "q2l/progress.hpp"
@@ -134,11 +135,7 @@ inline void print_report(const ScoredImages& set, const LabelSet& labels, float 
 /// Prints how well a model tags annotated pictures: mAP, CP to OF1 and each label's AP, in per
 /// cent. Returns the exit status.
 inline int run_eval(const EvalOptions& options) {
-  const Tagger tagger = Tagger::load(options.model.model, {.config_path = options.model.config,
-                                                           .labels_path = options.model.labels,
-                                                           .threads = options.threads,
-                                                           .schedule = options.schedule,
-                                                           .precision = options.model.precision});
+  const Tagger tagger = load_tagger(options);
   const std::vector<AnnotatedPicture> pictures = detail::read_annotations(options, tagger.labels());
   const detail::Judged judged = detail::score(tagger, pictures, options);
   if (interrupted()) return interrupted_status();

@@ -17,6 +17,7 @@
 
 #include "q2l/heat_map_files.hpp"
 #include "q2l/interrupt.hpp"
+#include "q2l/load_tagger.hpp"
 #include "q2l/message.hpp"
 #include "q2l/options.hpp"
 #include "q2l/path_list.hpp"
@@ -104,11 +105,7 @@ inline void report_resumed(const FinishedWork& work, const std::string& output) 
 
 /// Tags pictures as the options say and returns the exit status.
 inline int run_tag(const TagOptions& options) {
-  const Tagger tagger = Tagger::load(options.model.model, {.config_path = options.model.config,
-                                                           .labels_path = options.model.labels,
-                                                           .threads = options.threads,
-                                                           .schedule = options.schedule,
-                                                           .precision = options.model.precision});
+  const Tagger tagger = load_tagger(options);
   std::set<FileIdentity> excluded;
   const auto exclude = [&](const std::string& path) {
     if (const auto identity = identity_of(path)) excluded.insert(*identity);

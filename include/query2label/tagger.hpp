@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "query2label/core/aligned_buffer.hpp"
+#include "query2label/core/default_float_environment.hpp"
 #include "query2label/core/error.hpp"
 #include "query2label/core/limits.hpp"
 #include "query2label/core/precision.hpp"
@@ -64,14 +65,15 @@ struct AttentionMap {
 };
 
 /// A loaded model with its labels and pixel pipeline: picture in, ranked labels out. All functions
-/// may be called from any number of threads at once; neither threads, batch nor schedule change
-/// what a picture gets.
+/// may be called from any number of threads at once; neither threads, batch, schedule nor the
+/// caller's float environment change what a picture gets.
 class Tagger {
  public:
   /// Loads a model file or a checkpoint of the reference. Throws Error naming the file at fault; a
   /// model is never partly loaded.
   [[nodiscard]] static Tagger load(const std::filesystem::path& path,
                                    const TaggerOptions& options = {}) {
+    const DefaultFloatEnvironment environment;
     Runner runner(options);
     WeightOptions weight_options = options.weights;
     weight_options.threads = runner.workers;
@@ -125,6 +127,7 @@ class Tagger {
   [[nodiscard]] std::vector<AttentionMap> attention(const Image& image,
                                                     std::span<const std::size_t> labels) const {
     if (labels.empty()) return {};
+    const DefaultFloatEnvironment environment;
     const Lease session(*state_, state_->workers);
     const Memory<float> memory = encode(*session, std::span(&image, 1), state_->workers);
     const QueryResult<float> result =
@@ -254,6 +257,7 @@ class Tagger {
 
   /// The scores of each picture of one batch, by up to `workers` threads.
   void score(std::span<const Image> images, std::size_t workers, std::vector<float>* scores) const {
+    const DefaultFloatEnvironment environment;
     const Lease session(*state_, workers);
     const QueryResult<float> result = session->query(encode(*session, images, workers));
     for (std::size_t n = 0; n < images.size(); ++n) {

@@ -67,7 +67,7 @@ void write_packed(const std::string& path, const q2l::ModelFile& file, const Mod
   std::map<std::string, q2l::WeightMap::Shape> shapes;
   for (const std::string& name : file.weights.names()) shapes[name] = file.weights.shape(name);
   q2l::write_packed_file<float, q2l::simd::DefaultArch>(path, model, shapes,
-                                                        {{"config", file.document.dump()}});
+                                                        {{"config", file.document->dump()}});
 }
 
 /// Writes the safetensors file `from` to `to` after `change(tensors, metadata)`.

@@ -13,6 +13,10 @@
 #include "support/error_of.hpp"
 #include "support/temporary_folder.hpp"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 namespace {
 
 using q2l::ErrorCode;
@@ -87,6 +91,29 @@ TEST_CASE("A batch, a host's threads and several callers give the same scores", 
   for (const auto& answer : answers) CHECK(answer == scores);
   CHECK(tagger.scores({}).empty());
 }
+
+#if defined(__x86_64__)
+TEST_CASE("The caller's float environment changes no score and is left as it is",
+          "[tagger][hostile][N10]") {
+  const std::vector<q2l::Image> picture{q2l::read_image(examples + "scene1.jpg")};
+  const auto scores = Tagger::load(demo, {.threads = 2}).scores(picture);
+  const unsigned int own = _mm_getcsr();
+  constexpr unsigned int to_zero = 0x6000, flush = 0x8040, traps_all = 0x1F80, inexact = 0x20;
+  // Rounding, subnormals as zero with a flag set, a trap for every exception.
+  for (const unsigned int host : {own | to_zero, own | flush | inexact, own & ~traps_all & ~0x3Fu}) {
+    CAPTURE(host);
+    _mm_setcsr(host);
+    const Tagger tagger = Tagger::load(demo, {.threads = 2});
+    const auto answer = tagger.scores(picture);
+    const auto maps = tagger.attention(picture.front(), std::vector<std::size_t>{0});
+    const unsigned int after = _mm_getcsr();
+    _mm_setcsr(own);
+    CHECK(answer == scores);
+    CHECK(maps.size() == 1);
+    CHECK(after == host);
+  }
+}
+#endif
 
 TEST_CASE("Raw pixels of a host give what the picture gives", "[tagger]") {
   const Tagger tagger = Tagger::load(demo, {.threads = 1});

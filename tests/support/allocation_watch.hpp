@@ -13,4 +13,16 @@ class AllocationWatch {
   [[nodiscard]] std::size_t total() const noexcept;    ///< bytes of all requests
 };
 
+/// While one lives, operator new has no memory for this thread's request number `first`, counted
+/// from 1, and, if `lasts`, for any after it.
+class AllocationFailure {
+ public:
+  AllocationFailure(std::size_t first, bool lasts) noexcept;
+  ~AllocationFailure();
+  AllocationFailure(const AllocationFailure&) = delete;
+  AllocationFailure& operator=(const AllocationFailure&) = delete;
+  /// Whether a request has failed.
+  [[nodiscard]] bool happened() const noexcept;
+};
+
 }  // namespace q2l::test

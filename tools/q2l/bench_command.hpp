@@ -104,7 +104,8 @@ using TimedModel = Query2Label<float, simd::DefaultArch, TimedBackbone>;
 /// `tensors` as [name, shape, offset, scale]), whose weights are made up as it says.
 inline TimedModel load_described_model(const std::string& path, const PrecisionPlan& plan,
                                        const WeightOptions& weight_options) {
-  const nlohmann::json description = q2l::detail::read_config_file(path, {});
+  const JsonDocument document = q2l::detail::read_config_file(path, {});
+  const nlohmann::json& description = *document;
   WeightMap weights(weight_options);
   try {
     const auto seed = description.at("seed").get<std::uint64_t>();

@@ -54,8 +54,8 @@ inline nlohmann::json complete_document(const ModelFile& file) {
     return known.name == config.backbone_name;
   });
   if (named) document["backbone"] = config.backbone_name;
-  if (file.document.contains("backbone_arch"))
-    document["backbone_arch"] = file.document["backbone_arch"];
+  if (file.document->contains("backbone_arch"))
+    document["backbone_arch"] = file.document->at("backbone_arch");
   return document;
 }
 

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -104,15 +105,14 @@ class PictureSource {
           Error(ErrorCode::io, "cannot list the folder: " + std::generic_category().message(errno),
                 {.path = folder.path})};
     };
-    DIR* const stream = ::opendir(folder.path.c_str());
-    if (stream == nullptr) return failed();
+    const std::unique_ptr<DIR, int (*)(DIR*)> stream(::opendir(folder.path.c_str()), ::closedir);
+    if (!stream) return failed();
     std::vector<std::string> names;
     errno = 0;
-    for (const dirent* entry; (entry = ::readdir(stream)) != nullptr; errno = 0)
+    for (const dirent* entry; (entry = ::readdir(stream.get())) != nullptr; errno = 0)
       if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
     std::optional<FoundPicture> failure;
     if (errno != 0) failure = failed();
-    ::closedir(stream);
 
     std::ranges::sort(names, std::greater());
     for (const std::string& name : names) {

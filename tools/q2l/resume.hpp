@@ -33,7 +33,8 @@ struct FinishedWork {
 
 /// The path that a line of jsonl (without its LF) is about; nothing if it is no record.
 inline std::optional<std::string> path_of_json(std::string_view line) try {
-  const nlohmann::json record = parse_json(line, "");
+  const JsonDocument document = parse_json(line, "");
+  const nlohmann::json& record = *document;
   if (!record.is_object() || !record.contains("path") || !record["path"].is_string())
     return std::nullopt;
   if (!record.contains("tags") && !record.contains("error")) return std::nullopt;

@@ -66,10 +66,10 @@ inline void keep_run_record(const ResultOutput& output, const nlohmann::json& ru
   if (!std::filesystem::exists(path))
     return say(path + ": is missing; nothing tells whether the same model wrote " + output.name());
   const std::vector<std::byte> bytes = read_file(path, Limits{}.json_bytes);
-  const nlohmann::json before =
+  const JsonDocument before =
       parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path);
   std::set<std::string> changed;
-  for (const nlohmann::json& change : nlohmann::json::diff(before, run)) {
+  for (const nlohmann::json& change : nlohmann::json::diff(*before, run)) {
     const std::string pointer = change.at("path").get<std::string>();
     changed.insert(pointer.substr(1, pointer.find('/', 1) - 1));
   }

@@ -63,7 +63,9 @@ class TagLoop {
 
   TagSummary run(PictureSource& source, const std::unordered_set<std::string>& finished) {
     const auto read_ahead = [&] {
-      return std::async(std::launch::async, [&] { return read_batch(source, finished); });
+      // Where no thread can be had, the batch is read when it is asked for.
+      return std::async(std::launch::async | std::launch::deferred,
+                        [&] { return read_batch(source, finished); });
     };
     Batch batch = read_batch(source, finished);
     while (!batch.entries.empty() && !steps_.stopped()) {

@@ -9,6 +9,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "query2label/core/default_float_environment.hpp"
+
 namespace q2l {
 
 /// Work that a TaskRunner runs on several threads: `worker` is 0 .. workers - 1.
@@ -51,13 +53,14 @@ namespace detail {
 
 /// Runs `loop(next, worker)`, which takes work from the counter `next` until it reaches `count`, on
 /// several threads. After an exception the others stop when they take work again; then it is
-/// rethrown.
+/// rethrown. A host's threads may have any float environment.
 template <class Loop>
 void run_workers(TaskRunner& runner, std::size_t workers, std::size_t count, const Loop& loop) {
   std::atomic<std::size_t> next{0};
   std::exception_ptr failure;
   std::mutex failure_mutex;
   auto work = [&](std::size_t worker) noexcept {
+    const DefaultFloatEnvironment environment;
     try {
       loop(next, worker);
     } catch (...) {

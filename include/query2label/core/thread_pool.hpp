@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -35,6 +36,8 @@ class ThreadPool final : public TaskRunner {
       }
     } catch (const std::system_error&) {
       // Fewer threads give the same results, only later.
+    } catch (const std::bad_alloc&) {
+      // So do they here.
     }
   }
 

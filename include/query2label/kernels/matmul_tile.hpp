@@ -25,8 +25,9 @@
 // of the panel's rows; the first chain begins with the bias, and the residual is added to the sum
 // of the first chunk of depth. Short chains keep the rounding error small: it grows with a chain's
 // length plus their number, not with the product of the two (R101's logits on a photo: 3 times
-// closer to the exact ones than with chains of 256). Chains and chunks depend on taps and depth
-// alone, so neither tiles, threads nor batch position change a bit.
+// closer to the exact ones than with chains of 256). Where weights are narrow a chunk is one chain,
+// as rounding them costs far more. Chains and chunks depend on taps and depth alone, so neither
+// tiles, threads nor batch position change a bit.
 
 namespace q2l::kernels {
 
@@ -234,6 +235,7 @@ void matmul_tile(const typename simd::DotProduct<T, W, Arch>::Left* const* rows,
   using Sum = typename Dot::Sum;
   constexpr std::size_t lanes = B::size;
   constexpr bool is_scaled = !std::is_same_v<T, W>;
+  constexpr bool has_chains = !is_scaled;
   constexpr bool is_exact = !std::is_same_v<Sum, B>;
   assert(panel.columns > (Vectors - 1) * lanes && panel.columns <= Vectors * lanes);
   const std::size_t tail = panel.columns - (Vectors - 1) * lanes;  // lanes of the last vector
@@ -272,7 +274,7 @@ void matmul_tile(const typename simd::DotProduct<T, W, Arch>::Left* const* rows,
     for (std::size_t begin = 0; begin < chunk.depth; begin += chain_length) {
       for (std::size_t i = 0; i < piece_lines; ++i, line += cache_line)
         __builtin_prefetch(line, 0, 2);
-      if constexpr (!is_exact) {
+      if constexpr (has_chains) {
         if (length >= chain_length) {
           Q2L_UNROLL
           for (std::size_t r = 0; r < Rows; ++r) {
@@ -296,7 +298,7 @@ void matmul_tile(const typename simd::DotProduct<T, W, Arch>::Left* const* rows,
     }
   }
 
-  if constexpr (!is_exact) {
+  if constexpr (has_chains) {
     if (has_finished) {
       Q2L_UNROLL
       for (std::size_t r = 0; r < Rows; ++r) {

@@ -36,7 +36,7 @@ struct SelfTest {
 struct ModelFile {
   std::string path;
   WeightMap weights;
-  nlohmann::json document;  ///< the configuration as found, an empty object if there was none
+  JsonDocument document;  ///< the configuration as found, an empty object if there was none
   ModelConfig config;
   std::vector<std::string> labels;  ///< empty where the file does not name them
   std::vector<float> thresholds;    ///< none, one, or one per label
@@ -46,8 +46,8 @@ struct ModelFile {
 namespace detail {
 
 /// A metadata value that is itself JSON; its errors name the key.
-inline nlohmann::json parse_metadata(const ModelFile& file, const std::string& key,
-                                     const Limits& limits) {
+inline JsonDocument parse_metadata(const ModelFile& file, const std::string& key,
+                                   const Limits& limits) {
   try {
     return parse_json(file.weights.metadata().at(key), "", limits);
   } catch (const Error& error) {
@@ -108,7 +108,7 @@ inline std::filesystem::path find_config_beside(const std::filesystem::path& che
 }
 
 /// Reads a configuration file, errors naming it.
-inline nlohmann::json read_config_file(const std::filesystem::path& path, const Limits& limits) {
+inline JsonDocument read_config_file(const std::filesystem::path& path, const Limits& limits) {
   try {
     const std::vector<std::byte> bytes = read_file(path, limits.json_bytes);
     return parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path.string(),
@@ -123,24 +123,24 @@ inline void read_metadata(ModelFile& file, const Limits& limits) {
   const auto& metadata = file.weights.metadata();
   if (metadata.contains("config")) {
     file.document = parse_metadata(file, "config", limits);
-    if (!file.document.is_object()) fail_metadata("config", "an object", file.document.type_name());
+    if (!file.document->is_object()) fail_metadata("config", "an object", file.document->type_name());
   }
   for (const char* key : {"mean", "std"}) {
-    if (metadata.contains(key)) file.document[key] = parse_metadata(file, key, limits);
+    if (metadata.contains(key)) (*file.document)[key].swap(*parse_metadata(file, key, limits));
   }
   if (metadata.contains("labels")) {
-    file.labels = read_array<std::string>("labels", parse_metadata(file, "labels", limits),
+    file.labels = read_array<std::string>("labels", *parse_metadata(file, "labels", limits),
                                           &nlohmann::json::is_string, "an array of strings");
   }
   if (metadata.contains("thresholds")) {
-    file.thresholds = read_array<float>("thresholds", parse_metadata(file, "thresholds", limits),
+    file.thresholds = read_array<float>("thresholds", *parse_metadata(file, "thresholds", limits),
                                         &nlohmann::json::is_number, "an array of numbers");
   }
   if (metadata.contains("precision")) {
-    file.weights.set_precision(precision_from_json(parse_metadata(file, "precision", limits)));
+    file.weights.set_precision(precision_from_json(*parse_metadata(file, "precision", limits)));
   }
   if (metadata.contains("self_test")) {
-    file.self_test = read_self_test(parse_metadata(file, "self_test", limits));
+    file.self_test = read_self_test(*parse_metadata(file, "self_test", limits));
   }
 }
 
@@ -159,7 +159,7 @@ inline ModelFile open_model_file(const std::filesystem::path& path,
   ModelFile file;
   file.path = path.string();
   file.weights = WeightMap::load(path, limits, weight_options);
-  file.document = nlohmann::json::object();
+  file.document = JsonDocument(nlohmann::json::object());
   try {
     detail::read_metadata(file, limits);
   } catch (const Error& error) {
@@ -179,7 +179,7 @@ inline ModelFile open_model_file(const std::filesystem::path& path,
   }
   if (!config.empty()) file.document = detail::read_config_file(config, limits);
   try {
-    file.config = make_model_config(file.document, file.weights);
+    file.config = make_model_config(*file.document, file.weights);
   } catch (const Error& error) {
     throw error.in_file(error.code() == ErrorCode::bad_config && !config.empty() ? config.string()
                                                                                  : file.path);

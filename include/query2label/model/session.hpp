@@ -9,6 +9,7 @@
 
 #include "query2label/core/aligned_buffer.hpp"
 #include "query2label/core/context.hpp"
+#include "query2label/core/default_float_environment.hpp"
 #include "query2label/core/layer_observer.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/transformer/position_encoding.hpp"
@@ -140,6 +141,7 @@ class Session {
   /// Plans `body`, makes room, runs it.
   template <class Body>
   void run(const Body& body) {
+    const DefaultFloatEnvironment environment;
     Workspace plan = Workspace::planning();
     body(Context{*runner_, workers_, plan, observer_});
     if (plan.peak() > workspace_.capacity()) {

@@ -148,10 +148,8 @@ class LeftOperand {
   using LeftOf = typename simd::DotProduct<T, W, Arch>::Left;
 
   /// Whether this processor has narrow left operands for weights in bf16.
-  static constexpr bool has_bfloat16 = [] {
-    if constexpr (std::is_same_v<T, float>) return !std::is_same_v<LeftOf<bfloat16>, T>;
-    return false;
-  }();
+  static constexpr bool has_bfloat16 =
+      std::is_same_v<T, float> && simd::multiplies_bfloat16<Arch>;
 
   /// In double, too, where numbers are rounded as narrow ones are: the reference of those.
   static constexpr bool is_narrow_in(Precision precision) noexcept {

@@ -16,11 +16,12 @@
 #include "query2label/core/tensor.hpp"
 #include "query2label/core/workspace.hpp"
 #include "query2label/kernels/attention_kernel.hpp"
+#include "query2label/kernels/bfloat16_attention_kernel.hpp"
 #include "query2label/kernels/elementwise_kernel.hpp"
 #include "query2label/kernels/left_operand_kernel.hpp"
-#include "query2label/kernels/tile_attention_kernel.hpp"
 #include "query2label/ops/for_each_row.hpp"
 #include "query2label/simd/amx_tiles.hpp"
+#include "query2label/simd/dot_product.hpp"
 
 namespace q2l::ops {
 
@@ -57,12 +58,16 @@ inline Matrix<const double> round_to_bfloat16(const Context& context, Matrix<con
   return out;
 }
 
-/// `scaled_dot_product_attention` in `W`, which is bfloat16, split over threads in the same way.
-template <class W, class Arch>
-void tile_attention(const Context& context, Matrix<const float> q, Matrix<const float> k,
-                    Matrix<const float> v, std::size_t sequences, std::size_t heads, float scale,
-                    const AttentionBias<float>& bias, Matrix<float> out, float* maps) {
-  using Attention = kernels::TileAttention<Arch>;
+/// `scaled_dot_product_attention` in bfloat16, split over threads in the same way.
+template <class Arch>
+void bfloat16_attention(const Context& context, Matrix<const float> q, Matrix<const float> k,
+                        Matrix<const float> v, std::size_t sequences, std::size_t heads,
+                        float scale, const AttentionBias<float>& bias, Matrix<float> out,
+                        float* maps) {
+  using Tiles = std::conditional_t<simd::has_amx<float, bfloat16, Arch>, simd::AmxTiles<bfloat16>,
+                                   kernels::NoTiles>;
+  using Attention = kernels::Bfloat16Attention<Arch, Tiles>;
+  using Left = typename Attention::Left;
   constexpr std::size_t block_rows = Attention::block_rows;
   const std::size_t width = q.columns / heads;
   const std::size_t queries = q.rows / sequences;
@@ -70,19 +75,22 @@ void tile_attention(const Context& context, Matrix<const float> q, Matrix<const 
   const Attention attention(tokens, width);
   const std::size_t pairs = sequences * heads;
   const std::size_t parts = attention_parts(context, pairs, queries, block_rows);
-  const std::size_t memory_size = round_up(attention.size(), cache_line / sizeof(bfloat16));
+  const std::size_t right_size = round_up(attention.right_size(), cache_line / sizeof(bfloat16));
+  const std::size_t left_size = round_up(attention.left_size(), cache_line / sizeof(Left));
   const std::size_t block_size = block_rows * tokens;
-  bfloat16* const memories = context.workspace.take<bfloat16>(context.workers * memory_size);
+  bfloat16* const right = context.workspace.take<bfloat16>(context.workers * right_size);
+  Left* const left = context.workspace.take<Left>(context.workers * left_size);
   float* const scratch = context.workspace.take<float>(context.workers * 2 * block_size);
-  float* const ones = context.workspace.take<float>(attention.ones());
+  float* const ones = context.workspace.take<float>(attention.ones_size());
   if (context.is_planning()) return;
-  std::fill_n(ones, attention.ones(), 1.0f);
+  std::fill_n(ones, attention.ones_size(), 1.0f);
 
   context.parallel_for(pairs * parts, [&](std::size_t task, std::size_t worker) {
     const std::size_t part = task % parts;
     const std::size_t head = task / parts % heads;
     const std::size_t n = task / parts / heads;
-    bfloat16* const memory = memories + worker * memory_size;
+    const typename Attention::Memory memory{right + worker * right_size, left + worker * left_size,
+                                            ones};
     float* const scores = scratch + worker * 2 * block_size;
     float* const masked_bias = scores + block_size;
     const auto of_head = [&](const auto& matrix, std::size_t rows) {
@@ -90,7 +98,7 @@ void tile_attention(const Context& context, Matrix<const float> q, Matrix<const 
     };
     const float* const mask = bias.mask(n, queries * tokens);
     attention.pack(of_head(k, tokens), of_head(v, tokens), memory);
-    simd::AmxTiles<W> tiles;
+    Tiles tiles;
     const std::size_t end = queries * (part + 1) / parts;
     for (std::size_t m = queries * part / parts; m < end; m += block_rows) {
       const std::size_t rows = std::min(block_rows, end - m);
@@ -101,8 +109,7 @@ void tile_attention(const Context& context, Matrix<const float> q, Matrix<const 
       }
       float* const weights = maps ? maps + ((n * heads + head) * queries + m) * tokens : scores;
       attention.multiply(tiles, of_head(q, queries).row_range(m, rows), scale, block_bias,
-                         {weights, rows, tokens}, of_head(out, queries).row_range(m, rows), ones,
-                         memory);
+                         {weights, rows, tokens}, of_head(out, queries).row_range(m, rows), memory);
     }
   });
 }
@@ -114,7 +121,7 @@ void tile_attention(const Context& context, Matrix<const float> q, Matrix<const 
 ///   out[n, :, head] = softmax(scale q[n, :, head] k[n, :, head]^T + bias + mask) v[n, :, head]
 /// `maps`, if not null, gets the attention weights [N, A, M, T]. `out` must not overlap k or v.
 /// In `precision` bf16 the operands of both products are rounded to bfloat16 where the processor
-/// has tile registers, and in double, which is the reference of that; elsewhere it is f32. Each
+/// multiplies those, and in double, which is the reference of that; elsewhere it is f32. Each
 /// product has the error of `linear`. That of a score s is a relative one of its weight, to which
 /// the softmax adds (T + 2 |s| + 6) eps. Throws Error bad_argument when shapes do not fit.
 template <class T, class Arch>
@@ -148,10 +155,10 @@ void scaled_dot_product_attention(const Context& context, Matrix<const T> q, Mat
       }
     }
   }
-  if constexpr (simd::has_amx<T, bfloat16, Arch>) {
+  if constexpr (std::is_same_v<T, float> && simd::multiplies_bfloat16<Arch>) {
     if (precision == Precision::bf16) {
-      return detail::tile_attention<bfloat16, Arch>(context, q, k, v, sequences, heads, scale, bias,
-                                                    out, maps);
+      return detail::bfloat16_attention<Arch>(context, q, k, v, sequences, heads, scale, bias, out,
+                                              maps);
     }
   }
   const kernels::PanelLayout<T, Arch> key_layout{1, width, tokens};

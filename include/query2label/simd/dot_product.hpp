@@ -125,6 +125,11 @@ struct DotProduct<float, bfloat16, Arch> {
 };
 #endif
 
+/// Whether products of bfloat16 weights round their left operands, too; else those stay float.
+template <class Arch>
+inline constexpr bool multiplies_bfloat16 =
+    std::is_same_v<typename DotProduct<float, bfloat16, Arch>::Left, bfloat16>;
+
 /// Exact up to 2^24, else rounded to nearest.
 template <class Arch>
 inline Batch<float, Arch> to_float(Batch<std::int32_t, Arch> value) noexcept {

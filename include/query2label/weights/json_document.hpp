@@ -37,8 +37,41 @@ struct JsonBounds {
   std::uint64_t values;  ///< held in memory at a time
 };
 
+/// A JSON value that is freed without asking for memory, which the destructor of nlohmann's does:
+/// where there is none, it would end the program.
+class JsonDocument {
+ public:
+  JsonDocument() noexcept = default;
+  explicit JsonDocument(nlohmann::json&& value) noexcept : value_(std::move(value)) {}
+  JsonDocument(JsonDocument&& other) noexcept : value_(std::move(other.value_)) {}
+  JsonDocument& operator=(JsonDocument&& other) noexcept {
+    value_.swap(other.value_);
+    return *this;
+  }
+  ~JsonDocument() { empty(value_); }
+
+  [[nodiscard]] nlohmann::json& operator*() noexcept { return value_; }
+  [[nodiscard]] const nlohmann::json& operator*() const noexcept { return value_; }
+  [[nodiscard]] nlohmann::json* operator->() noexcept { return &value_; }
+  [[nodiscard]] const nlohmann::json* operator->() const noexcept { return &value_; }
+
+ private:
+  /// From the innermost values outwards, as deep as `Limits` lets them be nested.
+  static void empty(nlohmann::json& value) noexcept {
+    if (auto* const array = value.get_ptr<nlohmann::json::array_t*>()) {
+      for (nlohmann::json& element : *array) empty(element);
+      array->clear();
+    } else if (auto* const object = value.get_ptr<nlohmann::json::object_t*>()) {
+      for (auto& [name, member] : *object) empty(member);
+      object->clear();
+    }
+  }
+
+  nlohmann::json value_;
+};
+
 /// Called with each member of a JSON object in the order of the file.
-using JsonMemberSink = std::function<void(std::string&& name, nlohmann::json&& value)>;
+using JsonMemberSink = std::function<void(std::string&& name, const nlohmann::json& value)>;
 
 namespace detail {
 
@@ -77,7 +110,7 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
         sink_(std::move(sink)),
         furthest_(text.data()) {}
 
-  nlohmann::json build() {
+  JsonDocument build() {
     if (text_.size() > bounds_.bytes)
       throw Error(ErrorCode::limit_exceeded, "the JSON text is too large",
                   {.offset = file_offset_,
@@ -104,7 +137,8 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
   bool key(std::string& name) override {
     if (sink_ && open_.size() == 1) {
       member_name_ = std::move(name);
-      slot_ = &member_;
+      member_ = JsonDocument();
+      slot_ = &*member_;
       return true;
     }
     const auto [place, added] =
@@ -164,7 +198,7 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
       fail(ErrorCode::limit_exceeded, "more than " + std::to_string(bounds_.values) + " values");
     if (open_.empty()) {
       if (sink_ && !value.is_object()) fail(ErrorCode::bad_json, "expected an object");
-      slot_ = &root_;
+      slot_ = &*root_;
     } else if (open_.back()->is_array()) {
       slot_ = &open_.back()->get_ref<nlohmann::json::array_t&>().emplace_back();
     }
@@ -174,7 +208,7 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
 
   void finish_member() {
     if (!sink_ || open_.size() != 1) return;
-    sink_(std::move(member_name_), std::move(member_));
+    sink_(std::move(member_name_), *member_);
     values_ = 0;
   }
 
@@ -195,12 +229,12 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
   std::uint64_t file_offset_;
   JsonMemberSink sink_;
   const char* furthest_;
-  nlohmann::json root_;
-  nlohmann::json* slot_ = &root_;       ///< where the next value goes
+  JsonDocument root_;
+  nlohmann::json* slot_ = nullptr;      ///< where the next value goes
   std::vector<nlohmann::json*> open_;   ///< the containers that are not yet closed, outermost first
   std::uint64_t values_ = 0;
   std::string member_name_;
-  nlohmann::json member_;
+  JsonDocument member_;
 };
 
 }  // namespace detail
@@ -208,8 +242,8 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
 /// The value that a JSON text (RFC 8259, UTF-8, a byte order mark allowed) holds. Errors name line
 /// and column: bad_json, bad_encoding, duplicate_name, limit_exceeded. Numbers beyond a double are
 /// bad_json.
-inline nlohmann::json parse_json(std::string_view text, std::string_view path,
-                                 const Limits& limits = {}) try {
+inline JsonDocument parse_json(std::string_view text, std::string_view path,
+                               const Limits& limits = {}) try {
   return detail::JsonBuilder(text, {limits.json_bytes, limits.json_depth, limits.json_values}, 0,
                              nullptr)
       .build();

@@ -68,10 +68,10 @@ inline std::string packed_layout_text(const PackedLayout& layout) {
 
 /// Reads what `packed_layout_text` wrote. Throws bad_header.
 inline PackedLayout parse_packed_layout(const std::string& text, const Limits& limits) {
-  const nlohmann::json layout = parse_json(text, "", limits);
+  const JsonDocument layout = parse_json(text, "", limits);
   const auto member = [&](const char* key, bool (nlohmann::json::*is)() const noexcept) {
-    const auto at = layout.find(key);
-    if (at == layout.end() || !((*at).*is)())
+    const auto at = layout->find(key);
+    if (at == layout->end() || !((*at).*is)())
       throw Error(ErrorCode::bad_header, "the metadata do not describe a packed layout",
                   {.subject = "packed", .actual = text});
     return *at;
@@ -104,11 +104,11 @@ inline std::vector<TensorEntry> parse_tensor_shapes(const std::string& text,
       throw Error(ErrorCode::bad_header, "the metadata do not hold names and shapes",
                   {.subject = subject});
   };
-  const nlohmann::json shapes = parse_json(text, "", limits);
-  require(shapes.is_object(), "tensors");
+  const JsonDocument shapes = parse_json(text, "", limits);
+  require(shapes->is_object(), "tensors");
   std::vector<TensorEntry> tensors;
   std::uint64_t elements = 0;
-  for (const auto& [name, shape] : shapes.items()) {
+  for (const auto& [name, shape] : shapes->items()) {
     detail::require_tensor_name(name, limits);
     TensorEntry tensor;
     tensor.name = name;

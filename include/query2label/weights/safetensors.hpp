@@ -77,7 +77,7 @@ class SafetensorsParser {
     const JsonBounds bounds{limits_.safetensors_header_bytes, limits_.json_depth,
                             values_of_a_member};
     for_each_json_member(header, bounds, length_bytes,
-                         [this](std::string&& name, nlohmann::json&& value) {
+                         [this](std::string&& name, const nlohmann::json& value) {
                            if (name == "__metadata__") {
                              read_metadata(value);
                            } else {

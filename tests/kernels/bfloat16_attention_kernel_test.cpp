@@ -4,8 +4,9 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <query2label/core/bfloat16.hpp>
-#include <query2label/kernels/tile_attention_kernel.hpp>
+#include <query2label/kernels/bfloat16_attention_kernel.hpp>
 #include <vector>
 
 #include "reference/attention_reference.hpp"
@@ -18,7 +19,6 @@ using namespace q2l::test;
 using q2l::bfloat16;
 using q2l::Matrix;
 using q2l::simd::DefaultArch;
-using Attention = q2l::kernels::TileAttention<DefaultArch>;
 
 namespace {
 
@@ -31,9 +31,13 @@ std::vector<float> narrow_values(const char* name, std::size_t count, std::uint6
 
 }  // namespace
 
-TEST_CASE("Attention on tile registers is right for odd sizes", "[kernels]") {
+TEMPLATE_TEST_CASE("Attention in bfloat16 is right for odd sizes, with and without tile registers",
+                   "[kernels]", EmulatedTiles<bfloat16>, q2l::kernels::NoTiles) {
+  using Attention = q2l::kernels::Bfloat16Attention<DefaultArch, TestType>;
+  using Left = typename Attention::Left;
   constexpr float scale = 0.5f;
-  for (const std::size_t queries : {1u, 16u, 33u, 64u}) {
+  for (const std::size_t queries :
+       std::initializer_list<std::size_t>{1, 16, 33, Attention::block_rows}) {
     for (const std::size_t tokens : {1u, 2u, 31u, 32u, 49u, 145u, 700u}) {
       for (const std::size_t width : {1u, 12u, 32u, 64u, 70u}) {
         CAPTURE(queries, tokens, width);
@@ -43,17 +47,18 @@ TEST_CASE("Attention on tile registers is right for odd sizes", "[kernels]") {
         const std::vector<float> bias = fill("bias", queries * tokens, 0.0, 1.0, 4);
         const Attention attention(tokens, width);
         // A panel narrower than a tile is read past its end.
-        std::vector<bfloat16> memory(attention.size() + 16 * 32, q2l::to_bfloat16(NAN));
-        const std::vector<float> ones(attention.ones(), 1.0f);
+        std::vector<bfloat16> right(attention.right_size() + 16 * 32, q2l::to_bfloat16(NAN));
+        std::vector<Left> left(attention.left_size(), Left(q2l::to_bfloat16(NAN)));
+        const std::vector<float> ones(attention.ones_size(), 1.0f);
+        const typename Attention::Memory memory{right.data(), left.data(), ones.data()};
         const PoisonedMatrix<float> keys(tokens, width, k), values(tokens, width, v);
         const PoisonedMatrix<float> asked(queries, width, q);
         PoisonedMatrix<float> weights(queries, tokens), out(queries, width);
-        attention.pack(keys.view(), values.view(), memory.data());
-        EmulatedTiles<bfloat16> tiles;
+        attention.pack(keys.view(), values.view(), memory);
+        TestType tiles;
         std::vector<float> scores(queries * tokens);
         attention.multiply(tiles, asked.view(), scale, bias.data(),
-                           {scores.data(), queries, tokens}, out.view(), ones.data(),
-                           memory.data());
+                           {scores.data(), queries, tokens}, out.view(), memory);
         const auto expected = AttentionReference::apply<float>(
             {queries, width, q}, {tokens, width, k}, {tokens, width, v}, 1, 1, scale,
             {queries, tokens, bias});

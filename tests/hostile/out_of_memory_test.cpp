@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT
+#include <catch2/catch.hpp>
+#include <cstddef>
+#include <new>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "query2label/tagger.hpp"
+#include "support/allocation_watch.hpp"
+
+using q2l::Tagger;
+using q2l::test::AllocationFailure;
+
+namespace {
+
+const std::string out_of_memory_examples = std::string(Q2L_EXAMPLES_DIR) + "/data/";
+
+/// What `work` returns although a request for memory fails, or nothing if it throws what it may;
+/// and whether one failed.
+template <class Work>
+auto result_without_memory(std::size_t request, bool lasts, const Work& work) {
+  const AllocationFailure failure(request, lasts);
+  std::optional<decltype(work())> result;
+  try {
+    result.emplace(work());
+  } catch (const std::bad_alloc&) {
+  } catch (const q2l::Error&) {
+  }
+  return std::pair(std::move(result), failure.happened());
+}
+
+}  // namespace
+
+TEST_CASE("Whichever request for memory fails, loading and tagging end with an error or a result",
+          "[hostile][T7]") {
+  const q2l::Image picture = q2l::read_image(out_of_memory_examples + "scene1.jpg");
+  const auto load = [] {
+    return Tagger::load(out_of_memory_examples + "demo.safetensors", {.threads = 1});
+  };
+  const Tagger tagger = load();
+  const std::vector<std::vector<float>> expected = tagger.scores(std::span(&picture, 1));
+  // Some thousand requests: steps of a prime meet every kind of them.
+  constexpr std::size_t step = 53;
+  for (const bool lasts : {false, true}) {
+    std::size_t errors = 0;
+    for (std::size_t request = 1;; request += step) {
+      const auto [loaded, failed] = result_without_memory(request, lasts, load);
+      if (!failed) break;
+      errors += loaded ? 0 : 1;
+    }
+    CHECK(errors > 10);
+    for (std::size_t request = 1;; ++request) {
+      const auto [scores, failed] = result_without_memory(
+          request, lasts, [&] { return tagger.scores(std::span(&picture, 1)); });
+      if (scores) CHECK(*scores == expected);
+      if (!failed) break;
+    }
+  }
+  CHECK(tagger.scores(std::span(&picture, 1)) == expected);
+}

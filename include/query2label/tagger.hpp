@@ -14,8 +14,8 @@
 #include <vector>
 
 #include "query2label/core/aligned_buffer.hpp"
-#include "query2label/core/default_float_environment.hpp"
 #include "query2label/core/error.hpp"
+#include "query2label/core/float_environment.hpp"
 #include "query2label/core/limits.hpp"
 #include "query2label/core/precision.hpp"
 #include "query2label/core/schedule.hpp"
@@ -73,7 +73,7 @@ class Tagger {
   /// model is never partly loaded.
   [[nodiscard]] static Tagger load(const std::filesystem::path& path,
                                    const TaggerOptions& options = {}) {
-    const DefaultFloatEnvironment environment;
+    const FloatEnvironmentScope standard(FloatEnvironment::standard());
     Runner runner(options);
     WeightOptions weight_options = options.weights;
     weight_options.threads = runner.workers;
@@ -127,7 +127,7 @@ class Tagger {
   [[nodiscard]] std::vector<AttentionMap> attention(const Image& image,
                                                     std::span<const std::size_t> labels) const {
     if (labels.empty()) return {};
-    const DefaultFloatEnvironment environment;
+    const FloatEnvironmentScope standard(FloatEnvironment::standard());
     const Lease session(*state_, state_->workers);
     const Memory<float> memory = encode(*session, std::span(&image, 1), state_->workers);
     const QueryResult<float> result =
@@ -257,7 +257,7 @@ class Tagger {
 
   /// The scores of each picture of one batch, by up to `workers` threads.
   void score(std::span<const Image> images, std::size_t workers, std::vector<float>* scores) const {
-    const DefaultFloatEnvironment environment;
+    const FloatEnvironmentScope standard(FloatEnvironment::standard());
     const Lease session(*state_, workers);
     const QueryResult<float> result = session->query(encode(*session, images, workers));
     for (std::size_t n = 0; n < images.size(); ++n) {

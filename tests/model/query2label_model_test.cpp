@@ -6,9 +6,11 @@
 #include <cmath>
 #include <cstdint>
 #include <fstream>
+#include <limits>
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -223,6 +225,27 @@ TEST_CASE("After the first call of a size a session allocates no more scratch", 
   static_cast<void>(session.query(session.encode({pixels.data(), 1, side, side, 3})));
   static_cast<void>(session.query(session.encode({pixels.data(), 2, side, side, 3})));
   CHECK(session.workspace_bytes() == bytes);
+}
+
+TEST_CASE("An inference takes subnormal numbers for zero, whatever its host does",
+          "[model][hostile][N4]") {
+  struct Doubled final : q2l::LayerObserver {
+    void observe(std::string_view, q2l::Matrix<const float>, q2l::Matrix<const float>) override {
+      const volatile float subnormal = std::numeric_limits<float>::denorm_min();
+      sum = subnormal + subnormal;
+    }
+    float sum = -1;
+  } inside, outside;
+  const Model model = load_model(checkpoints + "resnet_basic.pkl");
+  const std::size_t side = model.config().image_size;
+  const std::vector<float> pixels = pictures(1, side, side, 4);
+  q2l::SerialRunner runner;
+  q2l::Session session(model, runner, 1);
+  session.set_observer(&inside);
+  static_cast<void>(session.encode({pixels.data(), 1, side, side, 3}));
+  outside.observe("", {}, {});
+  CHECK(inside.sum == 0.0f);
+  CHECK(outside.sum > 0.0f);
 }
 
 TEST_CASE("A packed file gives the bits of the plain one, mapped or read", "[model][packed]") {

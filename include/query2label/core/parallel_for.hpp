@@ -9,7 +9,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "query2label/core/default_float_environment.hpp"
+#include "query2label/core/float_environment.hpp"
 
 namespace q2l {
 
@@ -53,14 +53,15 @@ namespace detail {
 
 /// Runs `loop(next, worker)`, which takes work from the counter `next` until it reaches `count`, on
 /// several threads. After an exception the others stop when they take work again; then it is
-/// rethrown. A host's threads may have any float environment.
+/// rethrown. All compute in the caller's float environment, whatever a host's threads have.
 template <class Loop>
 void run_workers(TaskRunner& runner, std::size_t workers, std::size_t count, const Loop& loop) {
   std::atomic<std::size_t> next{0};
   std::exception_ptr failure;
   std::mutex failure_mutex;
+  const FloatEnvironment callers = FloatEnvironment::current();
   auto work = [&](std::size_t worker) noexcept {
-    const DefaultFloatEnvironment environment;
+    const FloatEnvironmentScope scope(callers);
     try {
       loop(next, worker);
     } catch (...) {

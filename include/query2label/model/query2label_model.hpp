@@ -9,7 +9,7 @@
 
 #include "query2label/backbone/backbone.hpp"
 #include "query2label/core/context.hpp"
-#include "query2label/core/default_float_environment.hpp"
+#include "query2label/core/float_environment.hpp"
 #include "query2label/core/shape_check.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/head/group_wise_linear.hpp"
@@ -51,7 +51,7 @@ class Query2Label {
   /// `require_packed_layout` and `map_buffers`.
   static Query2Label load(WeightMap& weights, const ModelConfig& config) {
     simd::require_cpu<Arch>();
-    const DefaultFloatEnvironment environment;
+    const FloatEnvironmentScope standard(FloatEnvironment::standard());
     if (weights.packed()) require_packed_layout<T, Arch>(weights);
     Query2Label model;
     model.config_ = config;

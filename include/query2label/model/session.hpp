@@ -9,7 +9,7 @@
 
 #include "query2label/core/aligned_buffer.hpp"
 #include "query2label/core/context.hpp"
-#include "query2label/core/default_float_environment.hpp"
+#include "query2label/core/float_environment.hpp"
 #include "query2label/core/layer_observer.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/transformer/position_encoding.hpp"
@@ -75,7 +75,8 @@ struct QueryOptions {
 
 /// One caller's scratch for running a model: after the first call of a size, nothing is allocated
 /// but the results. The model may be shared by any number of sessions; a session is for one thread
-/// at a time. Results do not depend on the runner, the number of workers, or the batch.
+/// at a time. Results do not depend on the runner, the number of workers, the batch, or the host's
+/// float environment: numbers below 1.2e-38 are taken for zero, nothing traps.
 template <class Model>
 class Session {
  public:
@@ -141,7 +142,7 @@ class Session {
   /// Plans `body`, makes room, runs it.
   template <class Body>
   void run(const Body& body) {
-    const DefaultFloatEnvironment environment;
+    const FloatEnvironmentScope scope(FloatEnvironment::without_subnormals());
     Workspace plan = Workspace::planning();
     body(Context{*runner_, workers_, plan, observer_});
     if (plan.peak() > workspace_.capacity()) {

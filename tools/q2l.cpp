@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 // The command line program: see README.md or `q2l --help`.
+#include <cerrno>
 #include <cstdio>
 #include <exception>
 #include <new>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 #include "q2l/bench_command.hpp"
 #include "q2l/convert_command.hpp"
@@ -68,14 +70,17 @@ int run(int count, char** arguments) {
       std::fputs(line.text.c_str(), stdout);
       break;
   }
-  if (std::fflush(stdout) != 0) return fail(ExitCode::output, "standard output: cannot write");
-  return status;
+  if (std::fflush(stdout) == 0) return status;
+  // Who reads a pipe may leave; that needs no message.
+  return fail(ExitCode::output, errno == EPIPE ? ""
+                                               : "standard output: cannot write: " +
+                                                     std::generic_category().message(errno));
 }
 
 }  // namespace
 
 int main(int count, char** arguments) {
-  q2l::command::catch_signals();
+  q2l::command::fail_writes_without_signals();
   try {
     return run(count, arguments);
   } catch (const q2l::command::Failure& failure) {

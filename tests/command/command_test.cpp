@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,7 +13,10 @@
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <cmath>
+#include <cstdint>
+#include <cstring>
 #include <filesystem>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
@@ -196,6 +200,51 @@ TEST_CASE("Only a run that would write the same lines is resumed", "[command]") 
   CHECK(lines_in(unknown.err) == 1);
   folder.write("out.run", "{");
   CHECK(resumed({}).status == 3);
+  folder.write("out.run", "[1, 2]");
+  const Result foreign = resumed({});
+  CHECK(foreign.status == 2);
+  CHECK(foreign.err.find("out.run: is not the record of a run") != std::string::npos);
+  std::filesystem::remove(output);
+  CHECK(tag(same).status == 2);
+  CHECK(content_of(folder / "out.run") == "[1, 2]");
+}
+
+TEST_CASE("A file of someone else named as output is left alone, whatever the options",
+          "[command][C9]") {
+  const TemporaryFolder folder;
+  const std::string picture = demo_pictures + "/scene1.jpg";
+  const std::string model = folder / "model.safetensors";
+  std::filesystem::copy(tiny_model, model);
+  const std::string notes = folder.write("notes.txt", "my notes");
+  for (const std::string format : {"jsonl", "csv"}) {
+    for (const std::string& victim : {model, notes}) {
+      const std::string before = content_of(victim);
+      const Result result = run(
+          {"tag", "--model", model, "--format", format, "--output", victim, "--resume", picture});
+      CAPTURE(result.err);
+      CHECK(result.status == 2);
+      CHECK(content_of(victim) == before);
+    }
+  }
+}
+
+TEST_CASE("A resumed run has the configuration of the first", "[command][C5]") {
+  const TemporaryFolder folder;
+  const std::string checkpoint = std::string(Q2L_TESTS_DIR) + "/weights/data/resnet_basic.pkl";
+  nlohmann::json config = nlohmann::json::parse(
+      content_of(std::string(Q2L_TESTS_DIR) + "/weights/data/resnet_basic.json"));
+  const std::string first = folder.write("first.json", config.dump());
+  config["mean"] = {0.1, 0.2, 0.3};
+  const std::string second = folder.write("second.json", config.dump());
+  const auto status = [&](const std::string& path, const Arguments& more) {
+    Arguments all = {"tag",      "--model", checkpoint, "--config",     path,
+                     "--format", "jsonl",   "--output", folder / "out", demo_pictures};
+    all.insert(all.end(), more.begin(), more.end());
+    return run(all).status;
+  };
+  REQUIRE(status(first, {}) == 0);
+  CHECK(status(first, {"--resume"}) == 0);
+  CHECK(status(second, {"--resume"}) == 2);
 }
 
 TEST_CASE("Heat maps are written as pictures, one a tag, and are not tagged themselves",
@@ -215,7 +264,7 @@ TEST_CASE("Heat maps are written as pictures, one a tag, and are not tagged them
     CHECK(q2l::read_image(entry.path()).width == 640);
   }
   std::ranges::sort(names);
-  CHECK(names == std::vector<std::string>{"a.jpg.label_0.png", "a.jpg.label_2.png"});
+  CHECK(names == std::vector<std::string>{"a.jpg.label 0.png", "a.jpg.label 2.png"});
 }
 
 TEST_CASE("Every kind of failure has its exit status and one line", "[command]") {
@@ -244,7 +293,15 @@ TEST_CASE("Every kind of failure has its exit status and one line", "[command]")
        4,
        "cannot make the folder"},
       {{"info", folder / "none"}, 3, "none: cannot open"},
-      {{"convert", tiny_model, tiny_model}, 2, "is the model to convert"},
+      {{"convert", tiny_model, tiny_model}, 2, "is read for the conversion"},
+      {{"convert", tiny_model, folder / "labels", "--labels", folder / "labels"}, 2, "is read for"},
+      {{"convert", tiny_model, "/dev/null"}, 4, "/dev/null: is not a regular file"},
+      {{"convert", tiny_model, folder / "m", "--pictures", "3"}, 2, "--calibrate"},
+      {{"convert", tiny_model, folder / "m", "--precision", "int8", "--calibrate", demo_pictures,
+        "--error-budget", "nan"},
+       2,
+       "--error-budget"},
+      {{"conert", tiny_model, folder / "m"}, 2, "there is no subcommand 'conert'"},
       {{"convert", tiny_model, folder / "none/out"}, 4, "cannot create"},
       {{"convert", tiny_model, folder / "m", "--precision", "int8"}, 2, "--calibrate"},
       {{"convert", tiny_model, folder / "m", "--calibrate", demo_pictures}, 2, "int8"},
@@ -258,6 +315,77 @@ TEST_CASE("Every kind of failure has its exit status and one line", "[command]")
     CHECK(result.err.find(test.part) != std::string::npos);
     CHECK(result.out.empty());
   }
+}
+
+TEST_CASE("Behind -- a dash is a path", "[command]") {
+  const Result result = tag({"--", "-"}, demo_pictures + "/scene1.jpg\n");
+  CHECK(result.status == 1);
+  CHECK(result.err.starts_with("q2l: ./-: cannot open"));
+}
+
+TEST_CASE("A file that may not grow further is an output failure and keeps whole lines",
+          "[command][C6]") {
+  const TemporaryFolder folder;
+  const std::string output = folder / "out";
+  const Arguments arguments = {"--format", "jsonl", "--output", output, demo_pictures};
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
+  rlimit small = before;
+  small.rlim_cur = 500;
+  REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
+  const Result cut = tag(arguments);
+  const Result converted = run({"convert", tiny_model, folder / "model"});
+  REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
+  CHECK(cut.status == 4);
+  CHECK(cut.err.find("File too large") != std::string::npos);
+  CHECK(lines_in(content_of(output)) > 0);
+  CHECK(content_of(output).ends_with('\n'));
+  CHECK(converted.status == 4);
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path()))
+    CHECK_FALSE(entry.path().filename().string().starts_with("model"));
+}
+
+TEST_CASE("A full disk under the heat maps ends the run, and no record is lost", "[command][C6]") {
+  const TemporaryFolder folder;
+  const std::string maps = folder / "maps";
+  std::filesystem::create_directories(maps + "/scene1.jpg.label 0.png");
+  const Result result = tag({"--top-k", "3", "--heat-maps", maps, demo_pictures + "/scene1.jpg"});
+  CHECK(result.status == 4);
+  CHECK(result.out.empty());
+  CHECK(result.err.find("is not a regular file") != std::string::npos);
+}
+
+TEST_CASE("Names that nearly fill a file's name have their heat maps, too", "[command]") {
+  const TemporaryFolder folder;
+  const std::string name = std::string(251, 'x') + ".jpg";
+  std::filesystem::copy(demo_pictures + "/scene1.jpg", folder / name);
+  const Result result =
+      tag({"--top-k", "1", "--heat-maps", folder / "maps", (folder / name).string()});
+  CHECK(result.status == 0);
+  CHECK(std::distance(std::filesystem::directory_iterator(folder / "maps"), {}) == 1);
+}
+
+TEST_CASE("A model whose answers are no numbers is not converted", "[command][N4]") {
+  const TemporaryFolder folder;
+  const std::string model = folder / "model";
+  REQUIRE(run({"convert", tiny_model, model}).status == 0);
+  std::string bytes = content_of(model);
+  std::uint64_t length = 0;
+  std::memcpy(&length, bytes.data(), sizeof length);
+  nlohmann::json header = nlohmann::json::parse(bytes.substr(8, length));
+  header["__metadata__"].erase("self_test");
+  std::string text = header.dump();
+  text.resize(length, ' ');
+  bytes.replace(8, length, text);
+  const auto& range = header.at("fc.W").at("data_offsets");
+  constexpr float huge = 3e38f;
+  for (std::size_t at = range[0]; at < range[1].get<std::size_t>(); at += sizeof huge)
+    std::memcpy(&bytes[8 + length + at], &huge, sizeof huge);
+  const std::string broken = folder.write("broken", bytes);
+  const Result result = run({"convert", broken, folder / "out"});
+  CHECK(result.status == 3);
+  CHECK(result.err.find("broken: the model's answer is not a number") != std::string::npos);
+  CHECK_FALSE(std::filesystem::exists(folder / "out"));
 }
 
 TEST_CASE("A closed pipe ends the run quietly", "[command]") {

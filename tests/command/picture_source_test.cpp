@@ -11,6 +11,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "q2l/path_list.hpp"
@@ -145,4 +146,21 @@ TEST_CASE("A list without end of line is bounded, and stopping ends the wait", "
   CHECK_FALSE(PathList(ends[0], [] { return true; }).next().has_value());
   ::close(ends[0]);
   ::close(ends[1]);
+}
+
+TEST_CASE("What is too deep to be looked at is told, not passed over", "[command][C12]") {
+  const TemporaryFolder folder;
+  folder.write("a.jpg", "");
+  int at = ::open(folder.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const std::string name(250, 'd');
+  for (int depth = 0; depth < 18; ++depth) {  // beyond PATH_MAX
+    REQUIRE(::mkdirat(at, name.c_str(), 0700) == 0);
+    const int below = ::openat(at, name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    ::close(std::exchange(at, below));
+  }
+  ::close(at);
+  const auto found = all_of({folder.path().string()});
+  REQUIRE(found.size() == 2);
+  CHECK(found[0].name == "a.jpg");
+  CHECK(found[1].path.size() > 4096 - 256);
 }

@@ -58,11 +58,11 @@ TEST_CASE("A run cut at any byte is repaired to whole lines and knows what is do
     const std::string whole = left.substr(0, left.find_last_of('\n') + 1);  // npos + 1 == 0
     const auto file = folder.write("out", left);
     ResultOutput output(file, true);
-    const FinishedWork work = resume_work(output, lines);
+    const FinishedWork work = resume_work(output, lines, true);
     INFO("cut at " << cut);
     REQUIRE(content_of(file) == whole);
     REQUIRE(work.torn_bytes == left.size() - whole.size());
-    REQUIRE(work.foreign_lines.empty());
+    REQUIRE(work.foreign_lines == 0);
     const auto line_count = static_cast<std::size_t>(std::count(whole.begin(), whole.end(), '\n'));
     const std::size_t headings = format == Format::csv && line_count > 0 ? 1 : 0;
     REQUIRE(work.heading == (headings == 1));
@@ -82,9 +82,10 @@ TEST_CASE("Lines that are no records are counted and stay", "[command]") {
       "{\"path\":\"c\",\"path_bytes\":\"6\",\"tags\":[]}\n\n";
   const auto file = folder.write("out.jsonl", text);
   ResultOutput output(file, true);
-  const FinishedWork work = resume_work(output, lines_of(Format::jsonl));
+  const FinishedWork work = resume_work(output, lines_of(Format::jsonl), false);
   CHECK(work.paths == std::unordered_set<std::string>{"a.jpg", "b.jpg"});
-  CHECK(work.foreign_lines == std::vector<std::size_t>{2, 3, 4, 5, 6, 8, 9});
+  CHECK(work.foreign_lines == 7);
+  CHECK(work.first_foreign_line == 2);
   CHECK(content_of(file) == text);
 }
 
@@ -93,9 +94,21 @@ TEST_CASE("A CSV with other columns cannot be resumed and is left alone", "[comm
   const std::string text = "path,width,height,tags,scores,error\na.jpg,1,1,,,\n";
   const auto file = folder.write("out.csv", text);
   ResultOutput output(file, true);
-  const Failure failure = failure_of([&] { resume_work(output, lines_of(Format::csv)); });
+  const Failure failure = failure_of([&] { resume_work(output, lines_of(Format::csv), true); });
   CHECK(failure.code() == ExitCode::usage);
   CHECK(content_of(file) == text);
+}
+
+TEST_CASE("A file that holds no results is not resumed, and is left alone", "[command]") {
+  const auto format = GENERATE(Format::jsonl, Format::csv);
+  const TemporaryFolder folder;
+  for (const char* text : {"my notes", "my notes\nand more\n", "\n"}) {
+    const auto file = folder.write("notes", text);
+    ResultOutput output(file, true);
+    CHECK(failure_of([&] { resume_work(output, lines_of(format), false); }).code() ==
+          ExitCode::usage);
+    CHECK(content_of(file) == text);
+  }
 }
 
 TEST_CASE("A file with results is not written to without resume", "[command]") {

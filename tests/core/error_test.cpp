@@ -53,6 +53,8 @@ TEST_CASE("Text from files is printed without control bytes and not longer than 
   using namespace std::string_view_literals;
   CHECK(q2l::printable("plain \xC3\xA9") == "plain \xC3\xA9");
   CHECK(q2l::printable("a\nb\x1b[0m\0c\x7f"sv) == "a\\x0ab\\x1b[0m\\x00c\\x7f");
+  CHECK(q2l::printable("\xC2\x9B\xE2\x80\xAE\xFF\xC3") == "\\xc2\\x9b\\xe2\\x80\\xae\\xff\\xc3");
+  CHECK(q2l::printable(std::string(199, 'x') + "\xC3\xA9") == std::string(199, 'x') + "...");
   CHECK(q2l::printable("") == "");
   CHECK(q2l::printable(std::string(200, 'x')) == std::string(200, 'x'));
   CHECK(q2l::printable(std::string(201, 'x')) == std::string(200, 'x') + "...");

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-#include <query2label/core/output_file.hpp>
+#include <sys/stat.h>
 
 #include <catch2/catch.hpp>
-
 #include <filesystem>
 #include <iterator>
+#include <query2label/core/output_file.hpp>
 
 #include "support/byte_strings.hpp"
 #include "support/error_of.hpp"
@@ -34,7 +34,20 @@ TEST_CASE("An output file appears complete or not at all", "[core]") {
   const q2l::Error error = error_of([&] { q2l::OutputFile file(folder / "no" / "out"); });
   CHECK(error.code() == ErrorCode::output_io);
   CHECK(error.place().path == (folder / "no" / "out").string());
+}
+
+TEST_CASE("An output file replaces nothing but a regular file, behind a link too", "[core]") {
+  const TemporaryFolder folder;
   std::filesystem::create_directory(folder / "taken");
-  q2l::OutputFile over_folder(folder / "taken");
-  CHECK(error_of([&] { over_folder.commit(); }).code() == ErrorCode::output_io);
+  REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
+  for (const char* name : {"taken", "pipe"}) {
+    const q2l::Error error = error_of([&] { q2l::OutputFile file(folder / name); });
+    CHECK(error.code() == ErrorCode::output_io);
+    CHECK(error.detail() == "is not a regular file");
+  }
+  std::filesystem::create_symlink("behind", folder / "link");
+  folder.write("behind", "old");
+  q2l::write_file(folder / "link", bytes("new"));
+  CHECK(content_of(folder / "behind") == "new");
+  CHECK(std::filesystem::is_symlink(folder / "link"));
 }

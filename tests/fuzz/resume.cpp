@@ -18,18 +18,19 @@ void resume(const std::string& left, q2l::command::Format format) {
   file.write(left);
   const RecordLines lines(format, q2l::LabelSet({"cat", "dog"}), true);
   ResultOutput output(file.path(), true);
-  const FinishedWork work = resume_work(output, lines);
+  const FinishedWork work = resume_work(output, lines, true);
   const std::string whole = left.substr(0, left.rfind('\n') + 1);  // npos + 1 == 0
   check(work.torn_bytes == left.size() - whole.size(), "what is torn is the last line");
   check(file.read(left.size()) == whole, "whole lines stay as they are");
   const auto line_count = static_cast<std::size_t>(std::count(whole.begin(), whole.end(), '\n'));
-  const std::vector<std::size_t>& foreign = work.foreign_lines;
-  check(work.paths.size() + foreign.size() + (work.heading ? 1 : 0) <= line_count,
+  check(work.paths.size() + work.foreign_lines + (work.heading ? 1 : 0) <= line_count,
         "a line is a record, foreign or the heading");
-  check(foreign.empty() || (foreign.front() >= 1 && foreign.back() <= line_count),
+  check((work.foreign_lines > 0) == (work.first_foreign_line > 0) &&
+            work.first_foreign_line <= line_count,
         "foreign lines are lines of the file");
-  const FinishedWork again = resume_work(output, lines);
-  check(again.torn_bytes == 0 && again.paths == work.paths && again.foreign_lines == foreign,
+  const FinishedWork again = resume_work(output, lines, true);
+  check(again.torn_bytes == 0 && again.paths == work.paths &&
+            again.foreign_lines == work.foreign_lines,
         "a repaired file is whole and says the same");
 }
 

@@ -59,21 +59,35 @@ inline nlohmann::json complete_document(const ModelFile& file) {
   return document;
 }
 
-/// An input of the model's own resolution and what `model` answers to it, as metadata. `original`
-/// is the model before it was made narrow, if it was: where processors differ in how they multiply
-/// bf16, answers differ by less than narrowing made of them.
-inline std::string make_self_test(const Query2Label<>& original, const Query2Label<>& model) {
+/// An input of the model's own resolution; no answer yet.
+inline SelfTest self_test_input(const Query2Label<>& model) {
   const std::size_t side = model.config().image_size;
-  SelfTest test{.seed = 1, .height = side, .width = side, .logits = {}};
+  return {.seed = 1, .height = side, .width = side, .logits = {}};
+}
+
+/// What `model` answers to that. Throws non_finite_output where it is not a number: nobody could
+/// use such a model.
+inline std::vector<float> finite_answer(const Query2Label<>& model) {
   ThreadPool pool(machine_threads());
-  const std::vector<float> wide = self_test_answer(original, test, pool, pool.threads());
-  const std::vector<float> logits = self_test_answer(model, test, pool, pool.threads());
+  std::vector<float> logits = self_test_answer(model, self_test_input(model), pool, pool.threads());
+  if (!std::ranges::all_of(logits, [](float logit) { return std::isfinite(logit); }))
+    throw Error(ErrorCode::non_finite_output, "the model's answer is not a number");
+  return logits;
+}
+
+/// The input and what `model` answers, as metadata. `wide` is the answer of the model before it was
+/// made narrow, if it was: where processors differ in how they multiply bf16, answers differ by
+/// less than narrowing made of them.
+inline std::string make_self_test(const std::vector<float>& wide, const Query2Label<>& model) {
+  SelfTest test = self_test_input(model);
+  const std::vector<float> logits = finite_answer(model);
   for (std::size_t k = 0; k < wide.size(); ++k) {
     test.bound = std::max(test.bound, std::abs(static_cast<double>(logits[k] - wide[k])));
   }
-  const nlohmann::json document = {{"seed", test.seed},     {"shape", {1, 3, side, side}},
-                                   {"offset", test.offset}, {"scale", test.scale},
-                                   {"logits", logits},      {"bound", test.bound}};
+  const nlohmann::json document = {
+      {"seed", test.seed},     {"shape", {1, 3, test.height, test.width}},
+      {"offset", test.offset}, {"scale", test.scale},
+      {"logits", logits},      {"bound", test.bound}};
   return document.dump();
 }
 
@@ -101,9 +115,12 @@ inline TensorBytes bytes_of(const TensorEntry& entry, std::list<std::vector<floa
 /// asked for, or are packed for this program's instruction set. The model is loaded first, so that
 /// a damaged one is never written on.
 inline void run_convert(const ConvertOptions& options) {
-  const auto from = identity_of(options.model.model);
-  if (from && from == identity_of(options.output))
-    throw Failure(ExitCode::usage, options.output + ": is the model to convert");
+  const std::string beside = q2l::detail::find_config_beside(options.model.model).string();
+  for (const std::string& source :
+       {options.model.model, options.model.config, options.model.labels, beside})
+    if (const auto identity = identity_of(source);
+        identity && identity == identity_of(options.output))
+      throw Failure(ExitCode::usage, options.output + ": is read for the conversion");
   const Tagger tagger = Tagger::load(options.model.model, {.config_path = options.model.config,
                                                            .labels_path = options.model.labels,
                                                            .self_test = true});
@@ -117,6 +134,13 @@ inline void run_convert(const ConvertOptions& options) {
                                        std::string(to_string(file.weights.precision().all())) +
                                        "; convert from an f32 model");
 
+  const std::vector<float> wide = [&] {
+    try {
+      return detail::finite_answer(tagger.model());
+    } catch (const Error& error) {
+      throw error.in_file(options.model.model);
+    }
+  }();
   std::map<std::string, std::string> metadata = {
       {"format", "query2label"}, {"config", detail::complete_document(file).dump()}};
   if (!file.labels.empty() || !options.model.labels.empty())
@@ -134,7 +158,7 @@ inline void run_convert(const ConvertOptions& options) {
     ModelFile again = open_model_file(options.model.model, options.model.config);
     again.weights.set_precision(plan);
     const auto model = Query2Label<>::load(again.weights, again.config);
-    metadata["self_test"] = detail::make_self_test(tagger.model(), model);
+    metadata["self_test"] = detail::make_self_test(wide, model);
     return write_packed_file<float, simd::DefaultArch>(options.output, model, shapes,
                                                        std::move(metadata));
   }
@@ -153,7 +177,7 @@ inline void run_convert(const ConvertOptions& options) {
   // What the file itself answers: weights that it holds narrow were rounded before they are folded.
   ModelFile written = open_model_file(options.output);
   const auto model = Query2Label<>::load(written.weights, written.config);
-  metadata["self_test"] = detail::make_self_test(tagger.model(), model);
+  metadata["self_test"] = detail::make_self_test(wide, model);
   write_safetensors(options.output, tensors, metadata);
 }
 

@@ -89,8 +89,12 @@ inline Judged score(const Tagger& tagger, std::span<const AnnotatedPicture> pict
         ++judged.failed;
       }
     }
-    for (const std::vector<float>& scores : tagger.scores(images))
-      judged.scores.insert(judged.scores.end(), scores.begin(), scores.end());
+    try {
+      for (const std::vector<float>& scores : tagger.scores(images))
+        judged.scores.insert(judged.scores.end(), scores.begin(), scores.end());
+    } catch (const Error& error) {
+      throw error.in_file(options.model.model);
+    }
     progress.show(begin + batch.size(), judged.failed);
   }
   return judged;
@@ -135,6 +139,7 @@ inline void print_report(const ScoredImages& set, const LabelSet& labels, float 
 /// Prints how well a model tags annotated pictures: mAP, CP to OF1 and each label's AP, in per
 /// cent. Returns the exit status.
 inline int run_eval(const EvalOptions& options) {
+  finish_batch_on_signals();
   const Tagger tagger = load_tagger(options);
   const std::vector<AnnotatedPicture> pictures = detail::read_annotations(options, tagger.labels());
   const detail::Judged judged = detail::score(tagger, pictures, options);

@@ -20,9 +20,8 @@ inline int interrupted_status() noexcept {
 }
 
 /// From here on the first such signal lets the run finish its batch; the second ends the program at
-/// once. A signal that the parent had ignored (nohup) stays ignored. Writing to a closed pipe
-/// becomes an error instead of a signal.
-inline void catch_signals() {
+/// once. A signal that the parent had ignored (nohup) stays ignored.
+inline void finish_batch_on_signals() {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     struct sigaction action {};
     if (::sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN) continue;
@@ -34,7 +33,13 @@ inline void catch_signals() {
     ::sigemptyset(&action.sa_mask);
     ::sigaction(signal, &action, nullptr);
   }
+}
+
+/// Writing to a closed pipe, or beyond the largest size of a file, becomes an error instead of a
+/// signal that ends the program.
+inline void fail_writes_without_signals() {
   ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGXFSZ, SIG_IGN);
 }
 
 }  // namespace q2l::command

@@ -167,11 +167,13 @@ void add_tagger_options(CLI::App& app, Options& options, const std::string& defa
       "ignore EXIF orientation, as the reference does");
 }
 
-template <class Threshold>
-void add_threshold_option(CLI::App& app, Threshold& threshold, const std::string& help) {
-  app.add_option("--threshold", threshold, help)
+/// CLI::Range takes NaN for a number of every range.
+template <class Number>
+void add_fraction_option(CLI::App& app, const std::string& name, Number& number,
+                         const std::string& help) {
+  app.add_option(name, number, help)
       ->check([](const std::string& text) {
-        float value = 0;
+        double value = 0;
         return CLI::detail::lexical_cast(text, value) && value >= 0 && value <= 1
                    ? ""
                    : "must lie in 0..1";
@@ -181,8 +183,8 @@ void add_threshold_option(CLI::App& app, Threshold& threshold, const std::string
 
 inline void add_tag_options(CLI::App& app, TagOptions& options, const std::string& default_model) {
   add_tagger_options(app, options, default_model);
-  add_threshold_option(app, options.threshold,
-                       "least score of a tag (default: the model's, else 0.5)");
+  add_fraction_option(app, "--threshold", options.threshold,
+                      "least score of a tag (default: the model's, else 0.5)");
   app.add_option(
          "--top-k", options.best,
          "the K best labels whatever their scores; with --threshold, those of them that reach it")
@@ -203,7 +205,8 @@ inline void add_tag_options(CLI::App& app, TagOptions& options, const std::strin
   app.add_option("--heat-maps", options.heat_maps,
                  "write where each tag was seen, as PNG, into this folder")
       ->type_name("DIR");
-  app.add_option("--output", options.output, "file for the results (default: standard output)")
+  app.add_option("--output", options.output,
+                 "file for the results (default, and for -: standard output)")
       ->type_name("FILE");
   app.add_flag("--resume", options.resume, "go on with an --output that an interrupted run left");
   app.add_option("PATH", options.paths,
@@ -213,7 +216,8 @@ inline void add_tag_options(CLI::App& app, TagOptions& options, const std::strin
 inline void add_eval_options(CLI::App& app, EvalOptions& options,
                              const std::string& default_model) {
   add_tagger_options(app, options, default_model);
-  add_threshold_option(app, options.threshold, "least score of a tag in CP to OF1 (default 0.5)");
+  add_fraction_option(app, "--threshold", options.threshold,
+                      "least score of a tag in CP to OF1 (default 0.5)");
   auto* coco = app.add_option("--coco", options.coco,
                               "annotations as COCO has them: categories named as the labels are")
                    ->type_name("JSON");
@@ -253,12 +257,14 @@ inline void add_convert_options(CLI::App& app, ConvertOptions& options) {
   app.add_option("OUT", options.output, "safetensors file to write")->required();
   add_model_options(app, options.model);
   add_precision_option(app, options.precision, "of the weights: f32, bf16, or int8");
-  app.add_option("--calibrate", options.calibrate,
-                 "pictures of the kind the model is for, to find int8's scales from")
-      ->type_name("FOLDER");
+  auto* calibrate =
+      app.add_option("--calibrate", options.calibrate,
+                     "pictures of the kind the model is for, to find int8's scales from")
+          ->type_name("FOLDER");
   app.add_option("--pictures", options.pictures, "most pictures to calibrate with (default 128)")
       ->check(from_one_to(most_calibration_pictures))
-      ->type_name("N");
+      ->type_name("N")
+      ->needs(calibrate);
   static const std::map<std::string, ScaleChoice> choices = {
       {"min-max", ScaleChoice::min_max},
       {"percentile", ScaleChoice::percentile},
@@ -267,12 +273,11 @@ inline void add_convert_options(CLI::App& app, ConvertOptions& options) {
          "--scales", [&options](const std::string& name) { options.scales = choices.at(name); },
          "what int8 covers of an input's range: min-max, percentile or mse (default)")
       ->check(CLI::IsMember(&choices).description(""))
-      ->type_name("CHOICE");
-  app.add_option("--error-budget", options.error_budget,
-                 "leave layers in bf16 whose int8 would change the logits by more than this rms, "
-                 "relative to their spread")
-      ->check(CLI::Range(0.0, 1.0).description(""))
-      ->type_name("0..1");
+      ->type_name("CHOICE")
+      ->needs(calibrate);
+  add_fraction_option(app, "--error-budget", options.error_budget,
+                      "leave layers in bf16 whose int8 would change the logits by more than this "
+                      "rms, relative to their spread");
   app.add_flag("--packed", options.packed,
                "write the weights as this machine's instructions use them: loads at once");
 }
@@ -341,12 +346,21 @@ inline CommandLine parse_command_line(int count, const char* const* arguments,
   const auto rest = count > 1 && arguments[1] == std::string_view("tag")
                         ? std::find(arguments, end, std::string_view("--"))
                         : end;
+  const auto subcommands = {tag, info, convert, eval, bench};
+  const std::string first = count > 1 ? arguments[1] : "";
+  if (!first.empty() && !first.starts_with('-') &&
+      std::ranges::none_of(subcommands,
+                           [&](const CLI::App* one) { return one->check_name(first); }))
+    throw Failure(ExitCode::usage, "there is no subcommand '" + printable(first) +
+                                       "'; there are tag, info, convert, eval and bench");
   try {
     app.parse(static_cast<int>(rest - arguments), arguments);
-    if (rest != end) line.tag.paths.insert(line.tag.paths.end(), rest + 1, end);
+    for (auto path = rest == end ? end : rest + 1; path != end; ++path)
+      line.tag.paths.push_back(*path == std::string_view("-") ? "./-" : *path);
+    if (line.tag.output == "-") line.tag.output.clear();
   } catch (const CLI::CallForHelp&) {
     line.text = app.help();
-    for (const CLI::App* chosen : {tag, info, convert, eval, bench})
+    for (const CLI::App* chosen : subcommands)
       if (chosen->parsed() || chosen->get_help_ptr()->count() > 0) line.text = chosen->help("q2l");
     return line;
   } catch (const CLI::CallForVersion&) {

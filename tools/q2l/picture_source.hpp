@@ -99,20 +99,20 @@ class PictureSource {
   /// Puts a folder's pictures and subfolders in front of what is pending.
   std::optional<FoundPicture> list(const Entry& folder, FileIdentity identity) {
     if (!listed_.insert(identity).second) return std::nullopt;
-    const auto failed = [&] {
+    const auto failed = [&](std::string_view attempt) {
       return FoundPicture{
           folder.path, name_of(folder),
-          Error(ErrorCode::io, "cannot list the folder: " + std::generic_category().message(errno),
+          Error(ErrorCode::io, std::string(attempt) + ": " + std::generic_category().message(errno),
                 {.path = folder.path})};
     };
     const std::unique_ptr<DIR, int (*)(DIR*)> stream(::opendir(folder.path.c_str()), ::closedir);
-    if (!stream) return failed();
+    if (!stream) return failed("cannot list the folder");
     std::vector<std::string> names;
     errno = 0;
     for (const dirent* entry; (entry = ::readdir(stream.get())) != nullptr; errno = 0)
       if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
     std::optional<FoundPicture> failure;
-    if (errno != 0) failure = failed();
+    if (errno != 0) failure = failed("cannot list the folder");
 
     std::ranges::sort(names, std::greater());
     for (const std::string& name : names) {
@@ -121,7 +121,13 @@ class PictureSource {
       struct stat status {};
       const bool exists = ::stat(entry.path.c_str(), &status) == 0;
       if (exists && excluded_.contains({status.st_dev, status.st_ino})) continue;
-      if ((exists && S_ISDIR(status.st_mode)) || called_like_picture(name))
+      // What it is cannot be known: the folder may not be searched, or a path is too long.
+      if (!exists && errno == EACCES) {
+        if (!failure) failure = failed("cannot search the folder");
+        continue;
+      }
+      const bool is_unknown = !exists && errno != ENOENT && errno != ELOOP;
+      if ((exists && S_ISDIR(status.st_mode)) || is_unknown || called_like_picture(name))
         pending_.push_front(std::move(entry));
     }
     return failure;

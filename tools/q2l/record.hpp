@@ -131,7 +131,7 @@ class RecordLines {
     std::string_view separator = " ";
     const auto add = [&](std::size_t label, float score) {
       line += separator;
-      line += labels_[label] + ' ' + fixed(score, 3);
+      line += escape_line(labels_[label]) + ' ' + fixed(score, 3);
       separator = ", ";
     };
     if (all_scores_)

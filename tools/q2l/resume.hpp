@@ -25,10 +25,10 @@ namespace q2l::command {
 /// What an interrupted run left behind.
 struct FinishedWork {
   std::unordered_set<std::string> paths;  ///< pictures that have a line, tagged or failed
-  std::vector<std::size_t>
-      foreign_lines;           ///< numbers of lines that are no records; they stay as they are
-  std::size_t torn_bytes = 0;  ///< cut from the end, where a line was not complete
-  bool heading = false;        ///< whether the heading stands already
+  std::size_t foreign_lines = 0;          ///< that are no records; they stay as they are
+  std::size_t first_foreign_line = 0;     ///< its number, from 1
+  std::size_t torn_bytes = 0;             ///< cut from the end, where a line was not complete
+  bool heading = false;                   ///< whether the heading stands already
 };
 
 /// The path that a line of jsonl (without its LF) is about; nothing if it is no record.
@@ -55,8 +55,9 @@ inline std::optional<std::string> path_of_csv(std::string_view line, std::size_t
 }
 
 /// Reads the records that `output` holds and cuts a torn last line off. Throws a Failure if the
-/// file's heading has other columns than this run would write, or if it cannot be read.
-inline FinishedWork resume_work(ResultOutput& output, const RecordLines& lines) {
+/// file's heading has other columns than this run would write, if it cannot be read, or if it holds
+/// no record and is not known to be ours: then it is someone's file, named by mistake.
+inline FinishedWork resume_work(ResultOutput& output, const RecordLines& lines, bool is_ours) {
   FinishedWork work;
   std::string heading = lines.heading();
   const bool has_heading = !heading.empty();
@@ -77,8 +78,8 @@ inline FinishedWork resume_work(ResultOutput& output, const RecordLines& lines) 
     auto path = has_heading ? path_of_csv(line, columns) : path_of_json(line);
     if (path)
       work.paths.insert(std::move(*path));
-    else
-      work.foreign_lines.push_back(number);
+    else if (work.foreign_lines++ == 0)
+      work.first_foreign_line = number;
   };
 
   std::string pending;  // from the end of the last complete line
@@ -97,6 +98,9 @@ inline FinishedWork resume_work(ResultOutput& output, const RecordLines& lines) 
       take(std::string_view(pending).substr(begin, end - begin));
     pending.erase(0, begin);
   }
+  if (at > 0 && !is_ours && work.paths.empty() && !work.heading)
+    throw Failure(ExitCode::usage,
+                  output.name() + ": holds no results of an earlier run; it cannot be resumed");
   work.torn_bytes = pending.size();
   if (work.torn_bytes > 0) output.cut_to(at - static_cast<off_t>(work.torn_bytes));
   return work;

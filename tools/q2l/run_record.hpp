@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -16,6 +18,7 @@
 #include "query2label/core/crc32.hpp"
 #include "query2label/core/output_file.hpp"
 #include "query2label/core/read_file.hpp"
+#include "query2label/model/model_file.hpp"
 #include "query2label/tagger.hpp"
 #include "query2label/version.hpp"
 #include "query2label/weights/json_document.hpp"
@@ -24,15 +27,25 @@
 namespace q2l::command {
 namespace detail {
 
-/// The CRC of 64 blocks of a file, spread evenly: other weights differ everywhere, and reading a
-/// whole checkpoint would take longer than tagging a picture.
+/// The CRC of a part of every 32 KiB of a file: weights that were trained on differ in every
+/// tensor, and reading a whole checkpoint would take longer than tagging a picture.
 inline std::uint32_t sample_crc32(std::span<const std::byte> bytes) {
-  constexpr std::size_t blocks = 64, block = std::size_t{64} << 10;
-  if (bytes.size() <= blocks * block) return crc32(bytes);
+  constexpr std::size_t step = std::size_t{32} << 10, part = std::size_t{2} << 10;
+  constexpr std::size_t whole = std::size_t{16} << 20;
+  if (bytes.size() <= whole) return crc32(bytes);
   std::uint32_t crc = 0;
-  for (std::size_t i = 0; i < blocks; ++i)
-    crc = crc32(bytes.subspan((bytes.size() - block) / (blocks - 1) * i, block), crc);
+  for (std::size_t at = 0; at < bytes.size(); at += step)
+    crc = crc32(bytes.subspan(at, std::min(part, bytes.size() - at)), crc);
   return crc;
+}
+
+/// The CRC of the configuration that a model is read with, where it is a file of its own.
+inline std::optional<std::uint32_t> config_crc32(const ModelOptions& model) {
+  const std::filesystem::path path = model.config.empty()
+                                         ? q2l::detail::find_config_beside(model.model)
+                                         : std::filesystem::path(model.config);
+  if (path.empty()) return std::nullopt;
+  return crc32(read_file(path, Limits{}.json_bytes));
 }
 
 }  // namespace detail
@@ -49,25 +62,35 @@ inline nlohmann::json describe_run(const TagOptions& options, const Tagger& tagg
                         {"thresholds", tagger.thresholds()},
                         {"scores", options.all_scores ? "all" : "tags"},
                         {"orient", options.orient}};
+  if (const auto crc = detail::config_crc32(options.model)) run["config"] = *crc;
   if (options.threshold) run["threshold"] = *options.threshold;
   if (options.best) run["top-k"] = *options.best;
   if (options.model.precision) run["precision"] = to_string(*options.model.precision);
   return run;
 }
 
-/// Keeps the description of a run beside its output, in OUTPUT.run. Where the output has lines
-/// already, the run that wrote them must have been the same: a Failure says in what it was not.
-inline void keep_run_record(const ResultOutput& output, const nlohmann::json& run) {
+/// Keeps the description of a run beside its output, in OUTPUT.run, and returns whether the output
+/// is known to be such a run's. Where it has lines already, the run that wrote them must have been
+/// the same: a Failure says in what it was not.
+inline bool keep_run_record(const ResultOutput& output, const nlohmann::json& run) {
   const std::string path = output.name() + ".run";
+  const bool exists = std::filesystem::exists(path);
+  JsonDocument before;
+  if (exists) {
+    const std::vector<std::byte> bytes = read_file(path, Limits{}.json_bytes);
+    before = parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path);
+    if (!before->is_object() || !before->contains("q2l"))
+      throw Failure(ExitCode::usage, path + ": is not the record of a run; it stands in the way");
+  }
   if (output.size() == 0) {
     const std::string text = run.dump() + '\n';
-    return write_file(path, std::as_bytes(std::span(text)));
+    write_file(path, std::as_bytes(std::span(text)));
+    return true;
   }
-  if (!std::filesystem::exists(path))
-    return say(path + ": is missing; nothing tells whether the same model wrote " + output.name());
-  const std::vector<std::byte> bytes = read_file(path, Limits{}.json_bytes);
-  const JsonDocument before =
-      parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path);
+  if (!exists) {
+    say(path + ": is missing; nothing tells whether the same model wrote " + output.name());
+    return false;
+  }
   std::set<std::string> changed;
   for (const nlohmann::json& change : nlohmann::json::diff(*before, run)) {
     const std::string pointer = change.at("path").get<std::string>();
@@ -78,6 +101,7 @@ inline void keep_run_record(const ResultOutput& output, const nlohmann::json& ru
   if (!differences.empty())
     throw Failure(ExitCode::usage, output.name() + ": was written by another run (" + differences +
                                        "); it cannot be resumed");
+  return true;
 }
 
 }  // namespace q2l::command

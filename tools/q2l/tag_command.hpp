@@ -97,14 +97,19 @@ inline void report_resumed(const FinishedWork& work, const std::string& output) 
   if (work.torn_bytes > 0)
     say(output + ": cut off an incomplete last line of " + std::to_string(work.torn_bytes) +
         " bytes");
-  for (const std::size_t line : work.foreign_lines)
-    say(output + ": line " + std::to_string(line) + " is not a record; it stays as it is");
+  if (work.foreign_lines == 1)
+    say(output + ": line " + std::to_string(work.first_foreign_line) +
+        " is not a record; it stays as it is");
+  if (work.foreign_lines > 1)
+    say(output + ": " + std::to_string(work.foreign_lines) + " lines, the first of them line " +
+        std::to_string(work.first_foreign_line) + ", are not records; they stay as they are");
 }
 
 }  // namespace detail
 
 /// Tags pictures as the options say and returns the exit status.
 inline int run_tag(const TagOptions& options) {
+  finish_batch_on_signals();
   const Tagger tagger = load_tagger(options);
   std::set<FileIdentity> excluded;
   const auto exclude = [&](const std::string& path) {
@@ -122,10 +127,10 @@ inline int run_tag(const TagOptions& options) {
   std::optional<HeatMapFiles> heat_maps;
   if (!options.heat_maps.empty()) exclude(heat_maps.emplace(options.heat_maps).folder());
 
-  if (output.is_regular() && options.format != Format::text)
-    keep_run_record(output, describe_run(options, tagger));
+  const bool keeps_record = output.is_regular() && options.format != Format::text;
+  const bool is_ours = keeps_record && keep_run_record(output, describe_run(options, tagger));
   FinishedWork finished;
-  if (options.resume) finished = resume_work(output, lines);
+  if (options.resume) finished = resume_work(output, lines, is_ours);
   detail::report_resumed(finished, output.name());
   if (!finished.heading) output.write(lines.heading());
 

@@ -49,7 +49,7 @@ struct TagSummary {
 
 /// Tags the pictures of a source in its order, a batch at a time, and reads the next batch
 /// meanwhile, on `readers` threads. A picture that fails costs one record and one message; the run
-/// goes on. `Failure`s, of the output for example, end it.
+/// goes on. `Failure`s and output_io, of the output for example, end it.
 class TagLoop {
  public:
   TagLoop(TagSteps steps, std::size_t batch, std::size_t readers, const RecordLines& lines,
@@ -142,6 +142,7 @@ class TagLoop {
         line = lines_.result(record);
         ++summary_.tagged;
       } catch (const Error& error) {
+        if (error.code() == ErrorCode::output_io) throw;  // the next picture's would fail, too
         progress_.hide();
         steps_.report(error.in_file(entry.found.path).what());
         line = lines_.failure(entry.found.path, error);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -8,6 +9,8 @@
 #include <string>
 #include <string_view>
 #include <utility>
+
+#include "query2label/core/utf8.hpp"
 
 namespace q2l {
 
@@ -87,22 +90,44 @@ constexpr std::string_view to_string(ErrorCode code) noexcept {
   return "Unknown";
 }
 
-/// Text from a file made safe for a message: control bytes escaped as \xNN, cut at 200 bytes.
-inline std::string printable(std::string_view text) {
-  constexpr std::size_t longest = 200;
+/// True for a character that could mislead whoever reads it on a terminal or in a log: a control
+/// character, the end of a line, or one that turns the direction of writing.
+constexpr bool is_control(char32_t c) noexcept {
+  return c < 0x20 || (c >= 0x7F && c < 0xA0) || c == 0x61C || c == 0x200E || c == 0x200F ||
+         (c >= 0x2028 && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069);
+}
+
+/// `text` with the bytes of control characters, and those that are not UTF-8, as \xNN.
+inline std::string escape_controls(std::string_view text) {
   constexpr std::string_view digits = "0123456789abcdef";
   std::string out;
-  for (const char c : text.substr(0, longest)) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f) {
+  for (std::size_t at = 0; at < text.size();) {
+    const Utf8Character character = decode_utf8(text, at);
+    const std::string_view bytes = text.substr(at, std::max<std::size_t>(character.length, 1));
+    at += bytes.size();
+    if (character.length > 0 && !is_control(character.code)) {
+      out += bytes;
+      continue;
+    }
+    for (const char c : bytes) {
+      const auto byte = static_cast<unsigned char>(c);
       out += "\\x";
       out += digits[byte >> 4];
       out += digits[byte & 15];
-    } else {
-      out += c;
     }
   }
-  if (text.size() > longest) out += "...";
+  return out;
+}
+
+/// Text from a file made safe for a message: `escape_controls`, cut at 200 bytes.
+inline std::string printable(std::string_view text) {
+  std::size_t end = std::min<std::size_t>(text.size(), 200);
+  const auto continues = [&](std::size_t at) {
+    return (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80;
+  };
+  while (end < text.size() && end > 0 && continues(end)) --end;
+  std::string out = escape_controls(text.substr(0, end));
+  if (end < text.size()) out += "...";
   return out;
 }
 

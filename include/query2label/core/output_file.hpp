@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 #include "query2label/core/error.hpp"
 #include "query2label/core/file_descriptor.hpp"
@@ -18,10 +19,11 @@
 namespace q2l {
 
 /// A file that appears under its name only when it is complete: written beside it, forced to disk,
-/// renamed. Without `commit` nothing remains. Every failure is output_io naming the file.
+/// renamed. Without `commit` nothing remains. A link is followed; what is there already must be a
+/// regular file. Every failure is output_io naming the file.
 class OutputFile {
  public:
-  explicit OutputFile(const std::filesystem::path& path) : path_(path.string()) {
+  explicit OutputFile(const std::filesystem::path& path) : path_(target_of(path)) {
     for (int attempt = 0; file_.get() < 0; ++attempt) {
       temporary_ =
           path_ + "." + std::to_string(::getpid()) + "-" + std::to_string(attempt) + ".part";
@@ -61,6 +63,17 @@ class OutputFile {
   }
 
  private:
+  /// A device or a pipe would be replaced by the renaming, and so would a link.
+  static std::string target_of(const std::filesystem::path& path) {
+    std::error_code ignored;
+    const std::filesystem::file_status status = std::filesystem::status(path, ignored);
+    if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
+      throw Error(ErrorCode::output_io, "is not a regular file", {.path = path.string()});
+    if (!std::filesystem::is_symlink(path, ignored)) return path.string();
+    const std::filesystem::path target = std::filesystem::canonical(path, ignored);
+    return ignored ? path.string() : target.string();
+  }
+
   [[noreturn]] void fail(std::string_view doing, int error) const {
     detail::throw_errno(doing, path_, error, ErrorCode::output_io);
   }

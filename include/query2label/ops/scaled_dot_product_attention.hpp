@@ -41,11 +41,45 @@ struct AttentionBias {
 
 namespace detail {
 
-/// Into how many parts the queries of a head of a sequence are split.
-inline std::size_t attention_parts(const Context& context, std::size_t pairs, std::size_t queries,
-                                   std::size_t block_rows) noexcept {
-  return std::min((2 * context.workers + pairs - 1) / pairs,
-                  (queries + block_rows - 1) / block_rows);
+/// Sizes of an attention: N, A, M, T.
+struct AttentionSize {
+  std::size_t sequences, heads, queries, tokens;
+};
+
+/// Calls `head(n, h, worker, for_each_block)` for each head of each sequence, split over threads;
+/// that packs keys and values and calls `for_each_block(body)`, which calls `body(m, rows, bias)`
+/// for blocks of at most `block_rows` queries from m on, with what is added to their scores, or
+/// null. Where there are too few heads for the threads, several tasks share a head's queries, and
+/// each packs its keys. Needs workspace memory.
+template <class T, class Arch, class Head>
+void for_each_head(const Context& context, const AttentionSize& size, std::size_t block_rows,
+                   const AttentionBias<T>& bias, const Head& head) {
+  const std::size_t queries = size.queries, tokens = size.tokens;
+  const std::size_t pairs = size.sequences * size.heads;
+  const std::size_t parts =
+      std::min((2 * context.workers + pairs - 1) / pairs, (queries + block_rows - 1) / block_rows);
+  const std::size_t block_size = block_rows * tokens;
+  T* const masked = bias.masks ? context.workspace.take<T>(context.workers * block_size) : nullptr;
+  if (context.is_planning()) return;
+  context.parallel_for(pairs * parts, [&](std::size_t task, std::size_t worker) {
+    const std::size_t part = task % parts;
+    const std::size_t h = task / parts % size.heads;
+    const std::size_t n = task / parts / size.heads;
+    const T* const mask = bias.mask(n, queries * tokens);
+    head(n, h, worker, [&](const auto& body) {
+      const std::size_t end = queries * (part + 1) / parts;
+      for (std::size_t m = queries * part / parts; m < end; m += block_rows) {
+        const std::size_t rows = std::min(block_rows, end - m);
+        const T* block_bias = bias.heads ? bias.heads + (h * queries + m) * tokens : nullptr;
+        if (mask) {
+          T* const sum = masked + worker * block_size;
+          kernels::add_row<T, Arch>(block_bias, mask + m * tokens, sum, rows * tokens);
+          block_bias = sum;
+        }
+        body(m, rows, block_bias);
+      }
+    });
+  });
 }
 
 /// `in` rounded to bfloat16, in workspace memory.
@@ -58,60 +92,45 @@ inline Matrix<const double> round_to_bfloat16(const Context& context, Matrix<con
   return out;
 }
 
-/// `scaled_dot_product_attention` in bfloat16, split over threads in the same way.
+/// `scaled_dot_product_attention` in bfloat16.
 template <class Arch>
 void bfloat16_attention(const Context& context, Matrix<const float> q, Matrix<const float> k,
-                        Matrix<const float> v, std::size_t sequences, std::size_t heads,
-                        float scale, const AttentionBias<float>& bias, Matrix<float> out,
-                        float* maps) {
+                        Matrix<const float> v, const AttentionSize& size, float scale,
+                        const AttentionBias<float>& bias, Matrix<float> out, float* maps) {
   using Tiles = std::conditional_t<simd::has_amx<float, bfloat16, Arch>, simd::AmxTiles<bfloat16>,
                                    kernels::NoTiles>;
   using Attention = kernels::Bfloat16Attention<Arch, Tiles>;
   using Left = typename Attention::Left;
   constexpr std::size_t block_rows = Attention::block_rows;
-  const std::size_t width = q.columns / heads;
-  const std::size_t queries = q.rows / sequences;
-  const std::size_t tokens = k.rows / sequences;
+  const std::size_t queries = size.queries, tokens = size.tokens;
+  const std::size_t width = q.columns / size.heads;
   const Attention attention(tokens, width);
-  const std::size_t pairs = sequences * heads;
-  const std::size_t parts = attention_parts(context, pairs, queries, block_rows);
   const std::size_t right_size = round_up(attention.right_size(), cache_line / sizeof(bfloat16));
   const std::size_t left_size = round_up(attention.left_size(), cache_line / sizeof(Left));
-  const std::size_t block_size = block_rows * tokens;
   bfloat16* const right = context.workspace.take<bfloat16>(context.workers * right_size);
   Left* const left = context.workspace.take<Left>(context.workers * left_size);
-  float* const scratch = context.workspace.take<float>(context.workers * 2 * block_size);
+  float* const scores = context.workspace.take<float>(context.workers * block_rows * tokens);
   float* const ones = context.workspace.take<float>(attention.ones_size());
-  if (context.is_planning()) return;
-  std::fill_n(ones, attention.ones_size(), 1.0f);
+  if (!context.is_planning()) std::fill_n(ones, attention.ones_size(), 1.0f);
 
-  context.parallel_for(pairs * parts, [&](std::size_t task, std::size_t worker) {
-    const std::size_t part = task % parts;
-    const std::size_t head = task / parts % heads;
-    const std::size_t n = task / parts / heads;
-    const typename Attention::Memory memory{right + worker * right_size, left + worker * left_size,
-                                            ones};
-    float* const scores = scratch + worker * 2 * block_size;
-    float* const masked_bias = scores + block_size;
-    const auto of_head = [&](const auto& matrix, std::size_t rows) {
-      return matrix.column_range(head * width, width).row_range(n * rows, rows);
-    };
-    const float* const mask = bias.mask(n, queries * tokens);
-    attention.pack(of_head(k, tokens), of_head(v, tokens), memory);
-    Tiles tiles;
-    const std::size_t end = queries * (part + 1) / parts;
-    for (std::size_t m = queries * part / parts; m < end; m += block_rows) {
-      const std::size_t rows = std::min(block_rows, end - m);
-      const float* block_bias = bias.heads ? bias.heads + (head * queries + m) * tokens : nullptr;
-      if (mask) {
-        kernels::add_row<float, Arch>(block_bias, mask + m * tokens, masked_bias, rows * tokens);
-        block_bias = masked_bias;
-      }
-      float* const weights = maps ? maps + ((n * heads + head) * queries + m) * tokens : scores;
-      attention.multiply(tiles, of_head(q, queries).row_range(m, rows), scale, block_bias,
-                         {weights, rows, tokens}, of_head(out, queries).row_range(m, rows), memory);
-    }
-  });
+  for_each_head<float, Arch>(
+      context, size, block_rows, bias,
+      [&](std::size_t n, std::size_t head, std::size_t worker, const auto& for_each_block) {
+        const typename Attention::Memory memory{right + worker * right_size,
+                                                left + worker * left_size, ones};
+        const auto of_head = [&](const auto& matrix, std::size_t rows) {
+          return matrix.column_range(head * width, width).row_range(n * rows, rows);
+        };
+        attention.pack(of_head(k, tokens), of_head(v, tokens), memory);
+        Tiles tiles;
+        for_each_block([&](std::size_t m, std::size_t rows, const float* block_bias) {
+          float* const weights = maps ? maps + ((n * size.heads + head) * queries + m) * tokens
+                                      : scores + worker * block_rows * tokens;
+          attention.multiply(tiles, of_head(q, queries).row_range(m, rows), scale, block_bias,
+                             {weights, rows, tokens}, of_head(out, queries).row_range(m, rows),
+                             memory);
+        });
+      });
 }
 
 }  // namespace detail
@@ -143,6 +162,7 @@ void scaled_dot_product_attention(const Context& context, Matrix<const T> q, Mat
   const std::size_t width = q.columns / heads;
   const std::size_t queries = q.rows / sequences;
   const std::size_t tokens = k.rows / sequences;
+  const detail::AttentionSize size{sequences, heads, queries, tokens};
   require_argument(tokens > 0, op, "needs at least one key");
   require_argument(!bias.masks || (bias.heads && bias.mask_of), op,
                    "masks need a bias and an index");
@@ -157,55 +177,37 @@ void scaled_dot_product_attention(const Context& context, Matrix<const T> q, Mat
   }
   if constexpr (std::is_same_v<T, float> && simd::multiplies_bfloat16<Arch>) {
     if (precision == Precision::bf16) {
-      return detail::bfloat16_attention<Arch>(context, q, k, v, sequences, heads, scale, bias, out,
-                                              maps);
+      return detail::bfloat16_attention<Arch>(context, q, k, v, size, scale, bias, out, maps);
     }
   }
+  constexpr std::size_t block_rows = 48;
   const kernels::PanelLayout<T, Arch> key_layout{1, width, tokens};
   const kernels::PanelLayout<T, Arch> value_layout{1, tokens, width};
-
-  // A task is one head of one sequence. Where those are too few for the threads, a head's queries
-  // are split and its keys packed once per part.
-  constexpr std::size_t block_rows = 48;
-  const std::size_t pairs = sequences * heads;
-  const std::size_t parts = detail::attention_parts(context, pairs, queries, block_rows);
   const std::size_t keys_size = round_up(key_layout.size(), cache_line / sizeof(T));
   const std::size_t values_size = round_up(value_layout.size(), cache_line / sizeof(T));
-  const std::size_t block_size = block_rows * tokens;
-  const std::size_t scratch_size = keys_size + values_size + (bias.masks ? 2 : 1) * block_size;
+  const std::size_t scratch_size = keys_size + values_size + block_rows * tokens;
   T* const scratch = context.workspace.take<T>(context.workers * scratch_size);
-  if (context.is_planning()) return;
 
-  context.parallel_for(pairs * parts, [&](std::size_t task, std::size_t worker) {
-    const std::size_t part = task % parts;
-    const std::size_t head = task / parts % heads;
-    const std::size_t n = task / parts / heads;
-    const std::size_t column = head * width;
-    T* const keys = scratch + worker * scratch_size;
-    T* const values = keys + keys_size;
-    T* const scores = values + values_size;
-    T* const masked_bias = scores + block_size;
-    const T* const mask = bias.mask(n, queries * tokens);
-    const kernels::PanelSource<T> key_source{k.row(n * tokens) + column, 0, 1, k.stride};
-    const kernels::PanelSource<T> value_source{v.row(n * tokens) + column, 0, v.stride, 1};
-    kernels::pack_panels<T, Arch>(key_layout, key_source, keys, 0, key_layout.panels());
-    kernels::pack_panels<T, Arch>(value_layout, value_source, values, 0, value_layout.panels());
-    const std::size_t end = queries * (part + 1) / parts;
-    for (std::size_t m = queries * part / parts; m < end; m += block_rows) {
-      const std::size_t rows = std::min(block_rows, end - m);
-      const std::size_t map_row = (n * heads + head) * queries + m;
-      const T* block_bias = bias.heads ? bias.heads + (head * queries + m) * tokens : nullptr;
-      if (mask) {
-        kernels::add_row<T, Arch>(block_bias, mask + m * tokens, masked_bias, rows * tokens);
-        block_bias = masked_bias;
-      }
-      kernels::attention_block<T, Arch>(q.row(n * queries + m) + column, q.stride, rows,
-                                        {key_layout, keys}, {value_layout, values}, scale,
-                                        block_bias, tokens, maps ? maps + map_row * tokens : scores,
-                                        tokens, out.row(n * queries + m) + column, out.stride,
-                                        is_rounded);
-    }
-  });
+  detail::for_each_head<T, Arch>(
+      context, size, block_rows, bias,
+      [&](std::size_t n, std::size_t head, std::size_t worker, const auto& for_each_block) {
+        const std::size_t column = head * width;
+        T* const keys = scratch + worker * scratch_size;
+        T* const values = keys + keys_size;
+        T* const scores = values + values_size;
+        const kernels::PanelSource<T> key_source{k.row(n * tokens) + column, 0, 1, k.stride};
+        const kernels::PanelSource<T> value_source{v.row(n * tokens) + column, 0, v.stride, 1};
+        kernels::pack_panels<T, Arch>(key_layout, key_source, keys, 0, key_layout.panels());
+        kernels::pack_panels<T, Arch>(value_layout, value_source, values, 0, value_layout.panels());
+        for_each_block([&](std::size_t m, std::size_t rows, const T* block_bias) {
+          const std::size_t map_row = (n * heads + head) * queries + m;
+          kernels::attention_block<T, Arch>(
+              q.row(n * queries + m) + column, q.stride, rows, {key_layout, keys},
+              {value_layout, values}, scale, block_bias, tokens,
+              maps ? maps + map_row * tokens : scores, tokens, out.row(n * queries + m) + column,
+              out.stride, is_rounded);
+        });
+      });
 }
 
 /// The scale of torch.nn.MultiheadAttention: 1 / sqrt(D / A).

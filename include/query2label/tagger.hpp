@@ -154,6 +154,14 @@ class Tagger {
  private:
   using Model = Query2Label<>;
 
+  /// What `work` returns; its errors name the model file.
+  template <class Work>
+  static auto naming(const ModelFile& file, const Work& work) try {
+    return work();
+  } catch (const Error& error) {
+    throw error.in_file(file.path);
+  }
+
   /// The threads that the options name.
   struct Runner {
     explicit Runner(const TaggerOptions& options)
@@ -178,12 +186,10 @@ class Tagger {
           best(options.best) {}
 
     void test(const ModelFile& file) const {
-      try {
+      naming(file, [&] {
         if (file.weights.packed()) verify_buffers(file.weights);
         if (file.self_test) run_self_test(model, *file.self_test, *runner, workers);
-      } catch (const Error& error) {
-        throw error.in_file(file.path);
-      }
+      });
     }
 
     void set_labels(const ModelFile& file, const TaggerOptions& options) {
@@ -193,7 +199,7 @@ class Tagger {
         labels = read_label_file(options.labels_path, options.limits);
         source = options.labels_path;
       } else if (!file.labels.empty()) {
-        labels = LabelSet(file.labels);
+        labels = naming(file, [&] { return LabelSet(file.labels); });
       } else {
         labels = LabelSet::guess(count);
       }
@@ -205,7 +211,10 @@ class Tagger {
                    : !file.thresholds.empty()  ? file.thresholds
                                                : std::vector<float>{0.5f};
       // Ranking checks them; better now than with the first picture.
-      static_cast<void>(labels_above(std::vector<float>(model.labels(), 0.0f), thresholds));
+      const auto rank_nothing = [&] {
+        return labels_above(std::vector<float>(model.labels(), 0.0f), thresholds);
+      };
+      static_cast<void>(options.thresholds.empty() ? naming(file, rank_nothing) : rank_nothing());
     }
 
     Model model;
@@ -248,11 +257,7 @@ class Tagger {
   Tagger() = default;
 
   static Model make_model(ModelFile& file) {
-    try {
-      return Model::load(file.weights, file.config);
-    } catch (const Error& error) {
-      throw error.in_file(file.path);
-    }
+    return naming(file, [&] { return Model::load(file.weights, file.config); });
   }
 
   /// The scores of each picture of one batch, by up to `workers` threads.

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #include "query2label/image/decode.hpp"
+#include "support/allocation_watch.hpp"
 #include "support/decode_error.hpp"
 #include "support/image_fixtures.hpp"
 
@@ -169,7 +172,40 @@ TEST_CASE("A progressive JPEG of very many scans is refused", "[image][hostile]"
         ErrorCode::limit_exceeded);
 }
 
-TEST_CASE("A few hundred bytes cannot ask for many scans of a large picture", "[image][hostile]") {
+TEST_CASE("A JPEG's scan needs a bit for every code, so a small file cannot be a large picture",
+          "[image][hostile][I14]") {
+  // Blocks of 8 x 8 samples in a picture of 64 x 64 and bits for each of them.
+  const std::tuple<const char*, unsigned, std::size_t> cases[] = {
+      {"gray.jpg", sof0, 64 * 2},
+      {"444.jpg", sof0, 3 * 64 * 2},
+      {"420.jpg", sof0, 64 * 3 / 2 * 2},
+      {"gray_progressive.jpg", sof2, 64},
+      {"444_progressive.jpg", sof2, 3 * 64},
+      {"420_progressive.jpg", sof2, 64 * 3 / 2}};
+  for (const auto& [name, frame, bits] : cases) {
+    CAPTURE(name);
+    Bytes file = image_fixture(name);
+    const std::size_t at = jpeg_find(file, frame), data = jpeg_find(file, sos);
+    file[at + 6] = file[at + 8] = std::byte{64};
+    const std::size_t header = 2 + static_cast<std::size_t>(file[data + 2]) * 256 +
+                               static_cast<std::size_t>(file[data + 3]);
+    Bytes short_scan(file.begin(), file.begin() + static_cast<std::ptrdiff_t>(data + header));
+    // A stuffed zero and a fill byte count, too.
+    const Bytes rest = to_bytes(std::string_view("\xff\0\xff", 3));
+    const Bytes filled = short_scan + Bytes(bits / 8 - rest.size()) + rest;
+    const Bytes cut = short_scan + Bytes(bits / 8 - rest.size() - 1) + rest;
+    const Bytes end = to_bytes("\xff\xd9");
+    CHECK_NOTHROW(detail::inspect_jpeg(filled + end, {}));
+    const AllocationWatch watch;
+    const Error error = error_of([&] { detail::inspect_jpeg(cut + end, {}); });
+    CHECK(watch.total() < 64u << 10);
+    CHECK(error.code() == ErrorCode::image_truncated);
+    CHECK(error.place().offset == data);
+    CHECK(error.detail() == "the scan is too short for its blocks, data is missing");
+  }
+}
+
+TEST_CASE("A few kilobytes cannot ask for many scans of a large picture", "[image][hostile]") {
   Bytes file = image_fixture("gray_progressive.jpg");
   file.resize(file.size() - 2);
   const Bytes scan = jpeg_segment(sos, to_bytes(std::string_view("\1\1\0\1\1\x10", 6))) + Bytes(2);
@@ -180,6 +216,14 @@ TEST_CASE("A few hundred bytes cannot ask for many scans of a large picture", "[
   for (const std::size_t side : {5u, 7u}) {  // 8,000 = 0x1F40
     file[frame + side] = std::byte{0x1F};
     file[frame + side + 1] = std::byte{0x40};
+  }
+  CHECK(decode_error(file).code() == ErrorCode::image_truncated);
+  // The scans of DC coefficients get a bit for each block.
+  const Bytes scan_start = to_bytes(std::string_view("\xff\xda\0\x08\1\1", 6));
+  for (auto at = file.begin(); true; at += 10) {
+    at = std::search(at, file.end(), scan_start.begin(), scan_start.end());
+    if (at == file.end()) break;
+    if (at[7] == std::byte{0}) at = file.insert(at + 10, 1000 * 1000 / 8, std::byte{0}) - 10;
   }
   const Error error = decode_error(file);
   CHECK(error.code() == ErrorCode::limit_exceeded);

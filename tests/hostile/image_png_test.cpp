@@ -113,6 +113,25 @@ TEST_CASE("A PNG's size and format are judged by IHDR alone", "[image][hostile]"
   }
 }
 
+TEST_CASE("A PNG of more memory a pixel may have fewer of them", "[image][hostile][B3][I6]") {
+  const Limits limits{.image_pixels = 40};
+  const auto refused_at = [&](unsigned depth, unsigned interlace) {
+    for (unsigned width = 1;; ++width) {
+      const Bytes content = big_endian(width, 4) + big_endian(1, 4) + big_endian(depth, 1) +
+                            big_endian(6, 1) + Bytes(2) + big_endian(interlace, 1);
+      const Error error = decode_error(png_signature() + png_chunk("IHDR", content), {}, limits);
+      if (error.code() == ErrorCode::image_truncated) continue;  // nothing behind the header
+      CHECK(error.code() == ErrorCode::image_too_large);
+      CHECK(error.place().expected.ends_with(std::to_string(width - 1) + " pixels in all"));
+      return width;
+    }
+  };
+  CHECK(refused_at(8, 0) == 41);
+  CHECK(refused_at(16, 0) == 21);
+  CHECK(refused_at(8, 1) == 21);
+  CHECK(refused_at(16, 1) == 11);
+}
+
 TEST_CASE("A palette and its transparency must fit the format", "[image][hostile]") {
   const Bytes start = png_signature();
   const Bytes data = png_chunk("IDAT", one_gray_pixel()), indexed = png_header(1, 1, 8, 3);

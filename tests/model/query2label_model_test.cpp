@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "query2label/model/query2label_model.hpp"
 
+#include <algorithm>
 #include <array>
 #include <catch2/catch.hpp>
 #include <cmath>
@@ -9,6 +10,7 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,6 +21,7 @@
 #include "query2label/model/model_file.hpp"
 #include "query2label/model/session.hpp"
 #include "query2label/weights/packed_buffers.hpp"
+#include "support/byte_strings.hpp"
 #include "support/error_of.hpp"
 #include "support/temporary_folder.hpp"
 
@@ -213,6 +216,14 @@ TEST_CASE("A model of one family alone answers as the one for any", "[model]") {
         }).code() == ErrorCode::bad_config);
 }
 
+TEST_CASE("A ResNet without blocks in a stage is refused", "[model]") {
+  q2l::ModelFile file = q2l::open_model_file(checkpoints + "resnet_basic.pkl");
+  std::get<q2l::ResNetShape>(file.config.backbone).layers[3] = 0;
+  CHECK(q2l::test::error_of([&] {
+          static_cast<void>(Model::load(file.weights, file.config));
+        }).code() == ErrorCode::bad_config);
+}
+
 TEST_CASE("After the first call of a size a session allocates no more scratch", "[model]") {
   const Model model = load_model(checkpoints + "resnet_basic.pkl");
   const std::size_t side = model.config().image_size;
@@ -381,6 +392,78 @@ TEST_CASE("A packed file that is foreign or damaged is refused", "[model][packed
     const ErrorCode code = q2l::test::error_of([&] { (void)load_model(damaged); }).code();
     CHECK((code == ErrorCode::truncated || code == ErrorCode::bad_header));
   }
+}
+
+TEST_CASE("A packed file whose list of tensors is damaged gives a typed error or the same model",
+          "[model][packed][hostile][J13]") {
+  const std::string family = GENERATE(from_range(families.begin(), families.end()));
+  CAPTURE(family);
+  const q2l::test::TemporaryFolder folder;
+  const std::string packed = folder / "packed", damaged = folder / "damaged";
+  q2l::ModelFile file = q2l::open_model_file(checkpoints + family + ".pkl");
+  const Model model = Model::load(file.weights, file.config);
+  write_packed(packed, file, model);
+  const std::string checksum = q2l::BufferList(model).checksum();
+  const std::string content = q2l::test::content_of(packed);
+  const auto buffers = static_cast<std::size_t>(
+      q2l::parse_safetensors(std::as_bytes(std::span(content))).tensors.front().storage.data() -
+      std::as_bytes(std::span(content)).data());
+  const auto header =
+      nlohmann::json::parse(content.substr(sizeof(std::uint64_t), buffers - sizeof(std::uint64_t)));
+  const auto tensors = nlohmann::json::parse(header["__metadata__"]["tensors"].get<std::string>());
+
+  std::size_t refused = 0, unharmed = 0;
+  const auto load_with = [&](const nlohmann::json& changed, const std::string& name) {
+    const std::string shape = changed.value(name, nlohmann::json()).dump();
+    CAPTURE(name, shape);
+    nlohmann::json new_header = header;
+    new_header["__metadata__"]["tensors"] = changed.dump();
+    std::string text = new_header.dump();
+    text.resize(q2l::round_up(text.size(), q2l::cache_line) + q2l::cache_line - 8, ' ');
+    folder.write("damaged", q2l::test::little_endian(std::uint64_t{text.size()}) + text +
+                                content.substr(buffers));
+    std::string loaded = checksum;
+    bool is_named = true;
+    try {
+      q2l::ModelFile opened = q2l::open_model_file(damaged, "", {}, {.threads = 1});
+      loaded = q2l::BufferList(Model::load(opened.weights, opened.config)).checksum();
+      ++unharmed;
+    } catch (const q2l::Error& error) {
+      // Without its first tensor a backbone's family is not known: then all families' are listed.
+      is_named = !error.place().subject.empty() || error.detail().find(name) != std::string::npos;
+      ++refused;
+    }
+    if (loaded != checksum || !is_named) FAIL("another model, or an error that names no tensor");
+  };
+  for (const auto& [name, shape] : tensors.items()) {
+    // The transformer is the same in all of them.
+    if (family != families.front() && name.starts_with("transformer.")) continue;
+    nlohmann::json changed = tensors;
+    changed.erase(name);
+    load_with(changed, name);
+    changed[name + "x"] = shape;
+    load_with(changed, name);
+    const auto reshape = [&](const nlohmann::json& other) {
+      changed = tensors;
+      changed[name] = other;
+      if (other != shape) load_with(changed, name);
+    };
+    reshape(nlohmann::json::array());
+    nlohmann::json other = shape;
+    std::reverse(other.begin(), other.end());
+    reshape(other);
+    for (std::size_t d = 0; d < shape.size(); ++d) {
+      const auto extent = shape[d].get<std::uint64_t>();
+      for (const std::uint64_t wrong : {std::uint64_t{0}, extent + 1}) {
+        other = shape;
+        other[d] = wrong;
+        reshape(other);
+      }
+    }
+  }
+  CHECK(refused > tensors.size());
+  CAPTURE(unharmed);
+  CHECK(unharmed < refused);  // tensors that a model does not need, such as a batch counter
 }
 
 TEST_CASE("Damaged numbers of a packed file are found on request and do no harm",

@@ -5,11 +5,15 @@
 #include <atomic>
 #include <catch2/catch.hpp>
 #include <fstream>
+#include <map>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "query2label/model/eigen_view.hpp"
+#include "query2label/weights/safetensors.hpp"
+#include "query2label/weights/safetensors_writer.hpp"
 #include "support/error_of.hpp"
 #include "support/temporary_folder.hpp"
 
@@ -100,7 +104,8 @@ TEST_CASE("The caller's float environment changes no score and is left as it is"
   const unsigned int own = _mm_getcsr();
   constexpr unsigned int to_zero = 0x6000, flush = 0x8040, traps_all = 0x1F80, inexact = 0x20;
   // Rounding, subnormals as zero with a flag set, a trap for every exception.
-  for (const unsigned int host : {own | to_zero, own | flush | inexact, own & ~traps_all & ~0x3Fu}) {
+  for (const unsigned int host :
+       {own | to_zero, own | flush | inexact, own & ~traps_all & ~0x3Fu}) {
     CAPTURE(host);
     _mm_setcsr(host);
     const Tagger tagger = Tagger::load(demo, {.threads = 2});
@@ -169,6 +174,53 @@ TEST_CASE("Attention maps sum to one and show as Eigen matrices", "[tagger]") {
   const std::vector<std::size_t> unknown{tagger.labels().size()};
   CHECK(error_of([&] { static_cast<void>(tagger.attention(picture, unknown)); }).code() ==
         ErrorCode::bad_argument);
+}
+
+TEST_CASE("What a model file says of itself is checked, and errors name the file and the key",
+          "[tagger][hostile][J14]") {
+  const q2l::test::TemporaryFolder folder;
+  const std::string copy = folder / "model.safetensors";
+  const q2l::MappedFile file(demo);
+  const q2l::Safetensors content = q2l::parse_safetensors(file.bytes());
+  std::vector<q2l::TensorBytes> tensors;
+  for (const q2l::TensorEntry& t : content.tensors)
+    tensors.push_back({t.name, t.dtype, t.shape, t.storage});
+  const auto error_with = [&](const std::string& key, const nlohmann::json& value) {
+    std::map<std::string, std::string> metadata = content.metadata;
+    metadata[key] = value.dump();
+    q2l::write_safetensors(copy, tensors, metadata);
+    const q2l::Error error =
+        error_of([&] { static_cast<void>(Tagger::load(copy, {.threads = 1, .self_test = true})); });
+    CHECK(error.place().path == copy);
+    return error;
+  };
+  const auto parsed = [&](const char* key) {
+    return nlohmann::json::parse(content.metadata.at(key));
+  };
+
+  nlohmann::json labels = parsed("labels");
+  labels[3] = "";
+  CHECK(error_with("labels", labels).code() == ErrorCode::bad_labels);
+  labels[3] = labels[2];
+  CHECK(error_with("labels", labels).place().subject == "label 3");
+
+  for (const nlohmann::json& thresholds :
+       {nlohmann::json{0.5, 0.5}, nlohmann::json{1.5}, nlohmann::json{-0.5}}) {
+    const q2l::Error error = error_with("thresholds", thresholds);
+    CHECK(error.code() == ErrorCode::bad_argument);
+    CHECK(error.place().subject == "thresholds");
+  }
+
+  const std::size_t side = Tagger::load(demo, {.threads = 1}).config().image_size;
+  for (const auto& [height, width] :
+       {std::pair{std::size_t{2048}, side}, {side, 2048}, {side - 1, side}, {side, 0}}) {
+    CAPTURE(height, width);
+    nlohmann::json self_test = parsed("self_test");
+    self_test["shape"] = {1, 3, height, width};
+    const q2l::Error error = error_with("self_test", self_test);
+    CHECK(error.code() == ErrorCode::bad_config);
+    CHECK(error.place().subject == "self_test");
+  }
 }
 
 TEST_CASE("A model that fails to load names the file", "[tagger]") {

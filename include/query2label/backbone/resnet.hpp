@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "query2label/core/context.hpp"
+#include "query2label/core/error.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/ops/conv2d.hpp"
 #include "query2label/ops/conv2d_max_pool2d.hpp"
@@ -56,7 +57,12 @@ class ResNet {
   using Shape = ResNetShape;
 
   /// Reads `backbone.0.body.*`, batch norm folded into the convolutions.
+  /// Throws Error bad_config when the shape makes no sense.
   static ResNet load(WeightMap& weights, const ResNetShape& shape) {
+    if (shape.width == 0 || std::ranges::count(shape.layers, std::size_t{0}) > 0) {
+      throw Error(ErrorCode::bad_config, "a ResNet needs channels and a block in every stage",
+                  {.subject = "ResNet"});
+    }
     ResNet net;
     net.shape_ = shape;
     const std::string root = "backbone.0.body.";

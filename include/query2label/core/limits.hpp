@@ -25,7 +25,7 @@ struct Limits {
   std::uint64_t label_file_bytes = 16u << 20;
   std::uint64_t labels = 1'000'000;
   std::uint64_t image_file_bytes = 256u << 20;
-  std::uint64_t image_pixels = 64'000'000;
+  std::uint64_t image_pixels = 64'000'000;               ///< half for 16-bit or interlaced PNGs, a quarter for both
   std::uint64_t image_side = 1u << 16;                   ///< width or height, pixels
   std::uint64_t jpeg_scans = 200;
   std::uint64_t jpeg_scan_samples = 1'500'000'000;       ///< passed over by all scans, for their time

@@ -146,8 +146,9 @@ inline Image decode_any(std::span<const std::byte> bytes, const DecodeOptions& o
 /// for too many pixels are refused from the header on. Bytes behind the end of the picture are
 /// allowed. Memory beyond the file and the result: at most twice width x height x 4 bytes and 1
 /// MiB; a progressive JPEG without subsampling needs 12 bytes a pixel, 16-bit and interlaced PNGs
-/// twice as much, both four times. Throws image_unsupported, image_truncated, image_too_large,
-/// bad_image, checksum_mismatch, limit_exceeded or out_of_memory.
+/// twice as much, both four times, and so may have a half or a quarter of the pixels. Throws
+/// image_unsupported, image_truncated, image_too_large, bad_image, checksum_mismatch,
+/// limit_exceeded or out_of_memory.
 inline Image decode_image(std::span<const std::byte> bytes, const DecodeOptions& options = {},
                           const Limits& limits = {}) {
   try {

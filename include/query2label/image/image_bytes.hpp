@@ -62,18 +62,19 @@ class ImageBytes {
   std::span<const std::byte> bytes_;
 };
 
-/// Throws bad_image for an empty picture and image_too_large for one beyond the limits.
+/// Throws bad_image for an empty picture and image_too_large for one beyond the limits. Decoding a
+/// pixel takes `cost` times the memory of a usual one.
 inline void check_dimensions(std::uint64_t width, std::uint64_t height, const Limits& limits,
-                             std::size_t offset) {
+                             std::size_t offset, std::uint64_t cost = 1) {
+  const std::uint64_t most = limits.image_pixels / cost;
   const std::string actual = std::to_string(width) + " x " + std::to_string(height);
   if (width == 0 || height == 0)
     throw Error(ErrorCode::bad_image, "a side is zero", {.offset = offset, .actual = actual});
-  if (width > limits.image_side || height > limits.image_side ||
-      width * height > limits.image_pixels)
+  if (width > limits.image_side || height > limits.image_side || width * height > most)
     throw Error(ErrorCode::image_too_large, "the picture has too many pixels",
                 {.offset = offset,
                  .expected = "sides of at most " + std::to_string(limits.image_side) + " and " +
-                             std::to_string(limits.image_pixels) + " pixels in all",
+                             std::to_string(most) + " pixels in all",
                  .actual = actual});
 }
 

@@ -271,11 +271,16 @@ class JpegWalk {
       component->dc_seen = true;
     }
     const std::uint64_t units = coded_units(chosen, count);
-    scan_samples_ += units * samples_of_a_unit(chosen, count);
+    const std::uint64_t blocks = units * blocks_of_a_unit(chosen, count);
+    scan_samples_ += 64 * blocks;
     if (scan_samples_ > limits_.jpeg_scan_samples)
       fail(ErrorCode::limit_exceeded, "the picture has too many scans for its size",
            "more than " + std::to_string(limits_.jpeg_scan_samples) + " samples");
-    entropy_coded_data(restart_interval_ == 0 ? 0 : (units - 1) / restart_interval_);
+    // A code has a bit at least: a block its DC coefficient's, and where the others stand in the
+    // same scan the end of the block. Other scans can pass over many blocks with one code.
+    const std::uint64_t bits_of_a_block = !structure.progressive ? 2 : first == 0 ? 1 : 0;
+    entropy_coded_data(restart_interval_ == 0 ? 0 : (units - 1) / restart_interval_,
+                       blocks * bits_of_a_block / 8);
   }
 
   void require_huffman(std::size_t kind, std::uint32_t number, bool needed) const {
@@ -307,15 +312,16 @@ class JpegWalk {
            (((height + tallest_ - 1) / tallest_ + 7) / 8);
   }
 
-  static std::uint64_t samples_of_a_unit(const std::array<const Component*, 4>& chosen,
-                                         std::size_t count) {
-    std::uint64_t blocks = count == 1 ? 1 : 0;
-    if (count > 1)
-      for (std::size_t i = 0; i < count; ++i) blocks += chosen[i]->horizontal * chosen[i]->vertical;
-    return 64 * blocks;
+  static std::uint64_t blocks_of_a_unit(const std::array<const Component*, 4>& chosen,
+                                        std::size_t count) {
+    if (count == 1) return 1;
+    std::uint64_t blocks = 0;
+    for (std::size_t i = 0; i < count; ++i) blocks += chosen[i]->horizontal * chosen[i]->vertical;
+    return blocks;
   }
 
-  void entropy_coded_data(std::uint64_t expected_restarts) {
+  void entropy_coded_data(std::uint64_t expected_restarts, std::uint64_t least_bytes) {
+    const std::size_t begin = position_;
     std::uint64_t restarts = 0;
     complete_ = file_.size();
     const auto data = file_.slice(0, file_.size());
@@ -337,6 +343,11 @@ class JpegWalk {
     --position_;
     if (restarts < expected_restarts)
       fail(ErrorCode::image_truncated, "the scan lacks restart markers, data is missing");
+    // Stuffed zeros and restart markers count as data: never too strict.
+    if (position_ - begin < least_bytes)
+      fail(ErrorCode::image_truncated, "the scan is too short for its blocks, data is missing",
+           std::to_string(position_ - begin) + " of at least " + std::to_string(least_bytes) +
+               " bytes");
   }
 
   void require_every_component() const {

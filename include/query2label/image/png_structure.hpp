@@ -86,8 +86,9 @@ class PngWalk {
     if (structure_.width != 0) fail(ErrorCode::bad_image, "a second IHDR");
     if (data.size() != 13) fail(ErrorCode::bad_image, "IHDR of the wrong size");
     const ImageBytes field(data);
-    check_dimensions(field.be32(0), field.be32(4), limits_, chunk_);
     const std::uint32_t depth = field.u8(8);
+    const std::uint64_t cost = (depth == 16 ? 2u : 1u) * (field.u8(12) == 1 ? 2u : 1u);
+    check_dimensions(field.be32(0), field.be32(4), limits_, chunk_, cost);
     color_type_ = field.u8(9);
     const bool depth_is_power = depth == 1 || depth == 2 || depth == 4 || depth == 8 || depth == 16;
     const bool type_known = color_type_ <= 6 && color_type_ != 1 && color_type_ != 5;

@@ -11,8 +11,8 @@
 
 #include "query2label/core/error.hpp"
 #include "query2label/core/limits.hpp"
-#include "query2label/weights/tensor_names.hpp"
 #include "query2label/weights/pickle_graph.hpp"
+#include "query2label/weights/tensor_names.hpp"
 #include "query2label/weights/torch_tensor.hpp"
 
 namespace q2l::detail {
@@ -135,7 +135,8 @@ inline StateDict pick_state_dict(const PickleGraph& graph, const std::vector<Sta
   for (std::size_t i = 1; i < found.size(); ++i)
     if (bare_names(graph, found[i], limits) != names)
       throw Error(ErrorCode::ambiguous,
-                  "the checkpoint has several state dicts of different tensors; choose one",
+                  "the checkpoint has several state dicts of different tensors; save only the "
+                  "one to use to a file of its own",
                   {.actual = all});
   return found.front();
 }

@@ -124,22 +124,22 @@ class WeightMap {
   void set_precision(PrecisionPlan plan) { precision_ = std::move(plan); }
 
   /// The values of a tensor in row-major order, which counts as used: where they lie in the file,
-  /// as long as somebody owns them, or converted. Those of a packed file are to come. Where the
-  /// tensor is missing or of another shape, that is remembered for `finish` and zeros are returned.
-  /// Throws non_finite, and at once what `finish` would where the expected shape is larger than all
-  /// tensors together.
+  /// as long as somebody owns them, or converted. Those of a packed file are to come, all of them.
+  /// Where the tensor is missing or of another shape, that is remembered for `finish` and zeros are
+  /// returned. Throws non_finite, and at once what `finish` would where the expected shape is
+  /// larger than all tensors together.
   template <std::floating_point T>
   [[nodiscard]] SharedBuffer<T> take(std::string_view name, const Shape& expected) {
     const auto at = slots_.find(name);
     if (at == slots_.end()) {
       missing_.emplace_back(name);
-      return zeros<T>(name, expected);
+      return stand_in<T>(name, expected);
     }
     Slot& slot = at->second;
     slot.used = true;
     if (slot.entry.shape != expected) {
       misshapen_.push_back({at->first, expected, slot.entry.shape});
-      return zeros<T>(name, expected);
+      return stand_in<T>(name, expected);
     }
     if (packed_)
       return SharedBuffer<T>::to_come(static_cast<std::size_t>(slot.entry.element_count()));
@@ -273,11 +273,14 @@ class WeightMap {
     return at->second;
   }
 
-  /// A wrong configuration must not make us ask for more memory than its weights would take.
+  /// For a tensor that does not fit: zeros, so that the others are checked, too. A wrong
+  /// configuration must not make us ask for more memory than its weights would take. Where values
+  /// are to come, these are as well: a layer that knows one of its tensors would read the others.
   template <class T>
-  std::vector<T> zeros(std::string_view name, const Shape& expected) const {
+  SharedBuffer<T> stand_in(std::string_view name, const Shape& expected) const {
     const std::uint64_t count = count_elements(expected, std::string(name));
     if (count > elements_) fail({});
+    if (packed_) return SharedBuffer<T>::to_come(static_cast<std::size_t>(count));
     return std::vector<T>(static_cast<std::size_t>(count));
   }
 

@@ -122,7 +122,10 @@ class Query2Label {
       const std::size_t pixel_stride = input_projection_.linear ? channels : memory.stride;
       map = {data, images.batch, position.height(), position.width(), channels, pixel_stride};
     }
-    backbone_.forward(context, images, map);
+    // One by one: a picture's maps stay in caches that a batch's overflow, and need less scratch.
+    for (std::size_t n = 0; n < images.batch; ++n) {
+      backbone_.forward(context, images.image(n), map.image(n));
+    }
     if (input_projection_.linear) {
       ops::linear<T, Arch>(context, *input_projection_.linear, map.pixels(), memory);
     } else if (map.data != memory.data && !context.is_planning()) {

@@ -357,12 +357,16 @@ TEST_CASE("A full disk under the heat maps ends the run, and no record is lost",
 
 TEST_CASE("Names that nearly fill a file's name have their heat maps, too", "[command]") {
   const TemporaryFolder folder;
+  const std::string labels = folder.write("labels", "\u732b/a\n\u732b_b\n\u732b b\n");
   const std::string name = std::string(251, 'x') + ".jpg";
   std::filesystem::copy(demo_pictures + "/scene1.jpg", folder / name);
   const Result result =
-      tag({"--top-k", "1", "--heat-maps", folder / "maps", (folder / name).string()});
+      tag({"--top-k", "3", "--labels", labels, "--heat-maps", folder / "maps", folder / name});
   CHECK(result.status == 0);
-  CHECK(std::distance(std::filesystem::directory_iterator(folder / "maps"), {}) == 1);
+  for (const char* label : {"\u732b%2fa", "\u732b_b", "\u732b b"}) {
+    const std::string map = std::string(150, 'x') + "." + label + ".png";
+    CHECK(std::filesystem::exists(folder / "maps" / map));
+  }
 }
 
 TEST_CASE("A model whose answers are no numbers is not converted", "[command][N4]") {

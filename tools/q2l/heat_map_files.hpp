@@ -12,7 +12,6 @@
 #include "q2l/escape.hpp"
 #include "q2l/exit_code.hpp"
 #include "q2l/picture_source.hpp"
-#include "query2label/core/error.hpp"
 
 namespace q2l::command {
 
@@ -46,11 +45,11 @@ class HeatMapFiles {
     }
   }
 
-  /// A label as a part of a file name, no two alike.
+  /// A label as a part of a file name.
   static std::string safe(std::string_view label) {
     std::string name;
     for (const char c : label) {
-      if (c == '/' || c == '%' || is_control(static_cast<unsigned char>(c) & 0x7F))
+      if (c == '/' || c == '%' || static_cast<unsigned char>(c) < 0x20 || c == 0x7F)
         name += '%' + hex(std::string_view(&c, 1));
       else
         name += c;

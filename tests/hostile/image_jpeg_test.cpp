@@ -292,6 +292,20 @@ TEST_CASE("A cut JPEG can be accepted from its first scan on", "[image][hostile]
   }
 }
 
+TEST_CASE("What follows a scan that lacks data is not decoded, as nothing has checked it",
+          "[image][hostile]") {
+  const Bytes file = image_fixture("420.jpg");
+  const Bytes interval = jpeg_before(file, sos, jpeg_segment(dri, big_endian(1, 2)));
+  const std::size_t end = interval.size() - 2;  // of the scan: before the end of the image
+  // More codes than stb's tables have room for.
+  Bytes counts = big_endian(0x10, 1) + Bytes(16, std::byte{0xFF});
+  const Bytes damaged = Bytes(interval.begin(), interval.end() - 2) +
+                        jpeg_segment(0xC4, counts + Bytes(16 * 255)) + to_bytes("\xff\xd9");
+  const auto structure = q2l::detail::inspect_jpeg(damaged, {}, true);
+  CHECK(structure.truncated);
+  CHECK(structure.usable_bytes == end);
+}
+
 TEST_CASE("A DNL marker that repeats the height is accepted, another is not", "[image][hostile]") {
   Bytes file = image_fixture("444.jpg");
   const Image image = decode_image(file);

@@ -341,6 +341,7 @@ class JpegWalk {
         break;
     }
     --position_;
+    complete_ = position_;  // what follows is not checked if this scan fails
     if (restarts < expected_restarts)
       fail(ErrorCode::image_truncated, "the scan lacks restart markers, data is missing");
     // Stuffed zeros and restart markers count as data: never too strict.

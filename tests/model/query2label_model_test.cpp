@@ -328,10 +328,11 @@ TEST_CASE("A packed file that is foreign or damaged is refused", "[model][packed
   };
   const std::string own = q2l::PackedLayout::of<float, q2l::simd::DefaultArch>().describe();
 
-  for (auto change : std::array<void (*)(q2l::PackedLayout&), 3>{
+  for (auto change : std::array<void (*)(q2l::PackedLayout&), 4>{
            [](q2l::PackedLayout& layout) { ++layout.version; },
            [](q2l::PackedLayout& layout) { layout.lanes *= 2; },
-           [](q2l::PackedLayout& layout) { ++layout.tile_vectors; }}) {
+           [](q2l::PackedLayout& layout) { ++layout.tile_vectors; },
+           [](q2l::PackedLayout& layout) { ++layout.narrow_vectors; }}) {
     const q2l::Error foreign = error_after([&](Tensors&, Metadata& metadata) {
       q2l::PackedLayout layout = q2l::PackedLayout::of<float, q2l::simd::DefaultArch>();
       change(layout);

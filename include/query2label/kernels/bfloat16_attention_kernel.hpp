@@ -49,7 +49,8 @@ class Bfloat16Attention {
   };
 
   Bfloat16Attention(std::size_t tokens, std::size_t width) noexcept
-      : keys_{1, round_up(width, step), tokens}, values_{1, round_up(tokens, step), width} {}
+      : keys_{1, round_up(width, step), tokens, panel_vectors},
+        values_{1, round_up(tokens, step), width, panel_vectors} {}
 
   /// Keys, values, and two rows of them while they are packed.
   [[nodiscard]] std::size_t right_size() const noexcept {
@@ -57,7 +58,8 @@ class Bfloat16Attention {
   }
   /// The last tile is read to its end.
   [[nodiscard]] std::size_t left_size() const noexcept {
-    return (block_rows + (has_tiles ? simd::tile_rows : 0)) * std::max(keys_.depth, values_.depth);
+    return (block_rows + (has_tiles ? simd::tile_rows : 0)) *
+           std::max(left_stride(keys_), left_stride(values_));
   }
   [[nodiscard]] std::size_t ones_size() const noexcept {
     return std::max(keys_.padded_columns(), values_.padded_columns());
@@ -84,8 +86,16 @@ class Bfloat16Attention {
   }
 
  private:
+  static constexpr std::size_t panel_vectors =
+      has_tiles ? tile_panel_vectors<float, Arch> : MatmulTile<float, Arch>::vectors;
   static constexpr std::size_t step = has_tiles ? simd::tile_bytes / sizeof(bfloat16)
                                                 : simd::DotProduct<float, bfloat16, Arch>::group;
+
+  /// Elements from one left row of `layout` to the next.
+  static constexpr std::size_t left_stride(const Layout& layout) noexcept {
+    if constexpr (!has_tiles) return layout.depth;
+    return tiled_pixel_bytes(layout.depth * sizeof(Left)) / sizeof(Left);
+  }
 
   /// `in` and zeros up to `padded` elements.
   template <class To>
@@ -99,6 +109,13 @@ class Bfloat16Attention {
     std::fill_n(out + count, padded - count, To{});
   }
 
+  /// Asks for the row that is converted some rows after `r`. Rows of a head lie far apart, and no
+  /// processor foresees them.
+  static void prefetch_after(Matrix<const float> in, std::size_t r) noexcept {
+    constexpr std::size_t ahead = 16;
+    if (r + ahead < in.rows) detail::prefetch_rows<false>(in.row(r + ahead), 0, 1, in.columns);
+  }
+
   /// Pairs of neighbours in depth stand together: a key's are neighbours already.
   void pack_keys(Matrix<const float> k, bfloat16* row, bfloat16* out) const noexcept {
     const std::size_t pairs = keys_.depth / 2;
@@ -108,6 +125,7 @@ class Bfloat16Attention {
       bfloat16* const panel = out + begin * keys_.depth;
       for (std::size_t n = 0; n < width; ++n) {
         const bool is_token = begin + n < k.rows;
+        prefetch_after(k, begin + n);
         convert_row(is_token ? k.row(begin + n) : nullptr, is_token ? k.columns : 0, keys_.depth,
                     row);
         for (std::size_t i = 0; i < pairs; ++i) {
@@ -124,6 +142,7 @@ class Bfloat16Attention {
     for (std::size_t t = 0; t < values_.depth; t += 2) {
       for (std::size_t i = 0; i < 2; ++i) {
         const bool is_token = t + i < v.rows;
+        prefetch_after(v, t + i);
         convert_row(is_token ? v.row(t + i) : nullptr, is_token ? v.columns : 0, columns,
                     i == 0 ? rows : second);
       }
@@ -142,18 +161,19 @@ class Bfloat16Attention {
   static void multiply_rows(Tiles& tiles, Matrix<const float> in, const Layout& layout,
                             const bfloat16* panels, const Memory& memory,
                             Matrix<float> out) noexcept {
-    const std::size_t depth = layout.depth;
+    const std::size_t stride = left_stride(layout);
     for (std::size_t r = 0; r < in.rows; ++r) {
-      convert_row(in.row(r), in.columns, depth, memory.left + r * depth);
+      prefetch_after(in, r);
+      convert_row(in.row(r), in.columns, layout.depth, memory.left + r * stride);
     }
     const PanelMatrix<float, Arch, bfloat16> right{layout, panels, memory.ones};
     if constexpr (has_tiles) {
-      const TiledRows<bfloat16> rows{memory.left, 1, in.rows, depth, 0, 1, 0};
+      const TiledRows<bfloat16> rows{memory.left, 1, in.rows, stride, 0, 1, 0};
       matmul_tiles<float, Arch>(tiles, rows, 0, rows.tiles(), right, 0, layout.panels(),
                                 Epilogue<float>{}, out.data, out.stride);
     } else {
       static_cast<void>(tiles);
-      matmul_block<float, Arch>(StridedRows<Left>{memory.left, depth}, 0, in.rows, right, 0,
+      matmul_block<float, Arch>(StridedRows<Left>{memory.left, stride}, 0, in.rows, right, 0,
                                 layout.panels(), Epilogue<float>{}, out.data, out.stride);
     }
   }

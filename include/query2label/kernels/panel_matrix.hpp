@@ -25,15 +25,16 @@ struct MatmulTile {
 };
 
 /// How the right operand B[taps * depth, columns] of a product is cut into panels. A panel is
-/// 1..`vectors` vectors wide, runs over the whole of taps * depth, and is contiguous: the product
-/// reads it from front to back. Widths are spread evenly: 5 vectors are 3 + 2, never 4 + 1.
+/// 1..`most_vectors` vectors wide, runs over the whole of taps * depth, and is contiguous: the
+/// product reads it from front to back. Widths are spread evenly: 5 vectors are 3 + 2, never 4 + 1.
 template <class T, class Arch>
 struct PanelLayout {
   using Tile = MatmulTile<T, Arch>;
 
-  std::size_t taps = 0;     ///< 1, or the kernel positions of a convolution
-  std::size_t depth = 0;    ///< elements summed per tap
-  std::size_t columns = 0;  ///< results
+  std::size_t taps = 0;                      ///< 1, or the kernel positions of a convolution
+  std::size_t depth = 0;                     ///< elements summed per tap
+  std::size_t columns = 0;                   ///< results
+  std::size_t most_vectors = Tile::vectors;  ///< of a panel
 
   [[nodiscard]] constexpr std::size_t rows() const noexcept { return taps * depth; }
   [[nodiscard]] constexpr std::size_t vectors() const noexcept {
@@ -43,7 +44,7 @@ struct PanelLayout {
     return vectors() * Tile::lanes;
   }
   [[nodiscard]] constexpr std::size_t panels() const noexcept {
-    return (vectors() + Tile::vectors - 1) / Tile::vectors;
+    return (vectors() + most_vectors - 1) / most_vectors;
   }
   /// First vector of panel `p`; `first_vector(panels())` is the end.
   [[nodiscard]] constexpr std::size_t first_vector(std::size_t p) const noexcept {

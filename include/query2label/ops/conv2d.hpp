@@ -110,7 +110,7 @@ struct Conv2d {
     if (is_pointwise()) return LeftOperand<T, Arch>::row_form();
     if (!simd::has_amx<T, bfloat16, Arch>) return {.spare = 1};
     // The last tile is read to its end.
-    return {shape.padding, simd::tile_bytes, simd::tile_rows * shape.stride};
+    return {shape.padding, shape.stride, simd::tile_rows * shape.stride};
   }
 
   template <class Self, class Visitor>

@@ -12,6 +12,7 @@
 #include "query2label/core/precision.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/kernels/left_operand_kernel.hpp"
+#include "query2label/kernels/tile_matmul_kernel.hpp"
 #include "query2label/ops/packed_weights.hpp"
 #include "query2label/simd/amx_tiles.hpp"
 #include "query2label/simd/dot_product.hpp"
@@ -20,9 +21,9 @@ namespace q2l::ops {
 
 /// What a product needs of its left operand.
 struct LeftOperandForm {
-  std::size_t padding = 0;     ///< pixels of zeros around each image of a map
-  std::size_t unit_bytes = 1;  ///< a pixel is filled up with zeros to a multiple of so many bytes
-  std::size_t spare = 0;       ///< pixels behind the last one, the first of them of zeros
+  std::size_t padding = 0;    ///< pixels of zeros around each image of a map
+  std::size_t tile_step = 0;  ///< pixels from one row of a tile to the next; 0 where none is read
+  std::size_t spare = 0;      ///< pixels behind the last one, the first of them of zeros
 };
 
 /// The left operand of a product, in workspace memory: a map of pixels, or a matrix as a map of one
@@ -58,7 +59,10 @@ class LeftOperand {
       map_.data = context.workspace.template take<T>(map_.pixel_count() * map_.channels);
       return;
     }
-    pixel_ = round_up(map_.channels * element_size(), form.unit_bytes) / element_size();
+    pixel_ = map_.channels;
+    if (form.tile_step > 0) {
+      pixel_ = kernels::tiled_pixel_bytes(pixel_ * element_size(), form.tile_step) / element_size();
+    }
     line_ = (map_.width + 2 * form.padding) * pixel_;
     image_ = (map_.height + 2 * form.padding) * line_;
     first_ = form.padding * (line_ + pixel_);
@@ -78,7 +82,7 @@ class LeftOperand {
   [[nodiscard]] static constexpr LeftOperandForm row_form() noexcept {
     if (!simd::has_amx<T, bfloat16, Arch>) return {};
     // The last tile is read to its end.
-    return {.unit_bytes = simd::tile_bytes, .spare = simd::tile_rows};
+    return {.tile_step = 1, .spare = simd::tile_rows};
   }
 
   [[nodiscard]] bool is_narrow() const noexcept { return precision_ != Precision::f32; }
@@ -148,8 +152,7 @@ class LeftOperand {
   using LeftOf = typename simd::DotProduct<T, W, Arch>::Left;
 
   /// Whether this processor has narrow left operands for weights in bf16.
-  static constexpr bool has_bfloat16 =
-      std::is_same_v<T, float> && simd::multiplies_bfloat16<Arch>;
+  static constexpr bool has_bfloat16 = std::is_same_v<T, float> && simd::multiplies_bfloat16<Arch>;
 
   /// In double, too, where numbers are rounded as narrow ones are: the reference of those.
   static constexpr bool is_narrow_in(Precision precision) noexcept {

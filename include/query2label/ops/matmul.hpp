@@ -96,8 +96,8 @@ template <class T, class Arch, class FirstRow, class Multiply>
 void multiply_part(const kernels::PanelLayout<T, Arch>& layout, const ProductPart& part,
                    std::size_t units, const FirstRow& first_row, const Multiply& multiply,
                    const LeftOperand<T, Arch>& out, T* scratch) {
-  using Tile = kernels::MatmulTile<T, Arch>;
-  constexpr std::size_t panels = stored_columns / (Tile::vectors * Tile::lanes);
+  const std::size_t panels =
+      stored_columns / (layout.most_vectors * kernels::MatmulTile<T, Arch>::lanes);
   for (std::size_t unit = part.first; unit < part.last; unit += units) {
     for (std::size_t panel = part.first_panel; panel < part.last_panel; panel += panels) {
       const ProductPart piece{unit, std::min(unit + units, part.last), panel,

@@ -16,6 +16,7 @@
 #include "query2label/core/shared_buffer.hpp"
 #include "query2label/kernels/matmul_kernel.hpp"
 #include "query2label/kernels/panel_matrix.hpp"
+#include "query2label/kernels/tile_matmul_kernel.hpp"
 #include "query2label/simd/arch.hpp"
 #include "query2label/simd/dot_product.hpp"
 
@@ -130,7 +131,10 @@ class PackedWeights {
   void lay_out(bool has_bias) {
     const std::size_t padded = layout_.padded_columns();
     const bool is_narrow = std::is_same_v<T, float> && precision_ != Precision::f32;
-    if (is_narrow) simd::require_cpu<Arch>();  // tile registers must be asked for
+    if (is_narrow) {
+      simd::require_cpu<Arch>();  // tile registers must be asked for
+      layout_.most_vectors = kernels::narrow_panel_vectors<T, Arch>;
+    }
     if (has_bias) bias_ = SharedBuffer<T>::to_come(padded);
     if (is_narrow) scale_ = SharedBuffer<T>::to_come(padded);
     if (!is_narrow) {

@@ -71,11 +71,12 @@ class AmxTiles {
     _tile_zero(2);
     _tile_zero(3);
   }
-  /// 16 rows of 64 bytes, `stride` bytes apart.
+  /// 16 rows of 64 bytes, `stride` bytes apart. Columns pass by while left rows stay in the
+  /// first-level cache, so the processor is told not to keep them there.
   void load_left_0(const Left* p, std::size_t stride) noexcept { _tile_loadd(4, p, stride); }
   void load_left_1(const Left* p, std::size_t stride) noexcept { _tile_loadd(5, p, stride); }
-  void load_right_0(const W* p, std::size_t stride) noexcept { _tile_loadd(6, p, stride); }
-  void load_right_1(const W* p, std::size_t stride) noexcept { _tile_loadd(7, p, stride); }
+  void load_right_0(const W* p, std::size_t stride) noexcept { _tile_stream_loadd(6, p, stride); }
+  void load_right_1(const W* p, std::size_t stride) noexcept { _tile_stream_loadd(7, p, stride); }
 
   /// Adds to the sums of rows `R` and columns `C`.
   void add_00() noexcept {

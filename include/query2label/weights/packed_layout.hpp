@@ -11,6 +11,7 @@
 #include "query2label/core/error.hpp"
 #include "query2label/core/limits.hpp"
 #include "query2label/kernels/panel_matrix.hpp"
+#include "query2label/kernels/tile_matmul_kernel.hpp"
 #include "query2label/simd/dot_product.hpp"
 #include "query2label/weights/json_document.hpp"
 #include "query2label/weights/tensor_entry.hpp"
@@ -27,42 +28,54 @@ namespace q2l {
 /// out; and `crc32`, of all buffers in hexadecimal.
 struct PackedLayout {
   /// To be raised with any change of what buffers hold, how many there are, or their names.
-  static constexpr std::uint64_t current_version = 2;
+  static constexpr std::uint64_t current_version = 3;
 
   std::uint64_t version = current_version;
-  std::string instruction_set;     ///< for people: what counts are the widths
-  std::uint64_t lanes = 0;         ///< elements of a vector
-  std::uint64_t tile_vectors = 0;  ///< most vectors of a panel
-  std::uint64_t int8_group = 0;    ///< neighbours in depth that int8 panels keep together
-  std::int64_t int8_offset = 0;    ///< what is taken off int8 left operands of zero point 1
+  std::string instruction_set;       ///< for people: what counts are the widths
+  std::uint64_t lanes = 0;           ///< elements of a vector
+  std::uint64_t tile_vectors = 0;    ///< most vectors of a panel
+  std::uint64_t narrow_vectors = 0;  ///< most vectors of a panel of bf16 or int8
+  std::uint64_t int8_group = 0;      ///< neighbours in depth that int8 panels keep together
+  std::int64_t int8_offset = 0;      ///< what is taken off int8 left operands of zero point 1
 
   /// The layout that a program for T and Arch maps.
   template <class T, class Arch>
   [[nodiscard]] static PackedLayout of() {
     using Tile = kernels::MatmulTile<T, Arch>;
     using Dot = simd::DotProduct<float, std::int8_t, Arch>;
-    return {current_version, Arch::name(), Tile::lanes,
-            Tile::vectors,   Dot::group,   Dot::left_offset(1)};
+    return {current_version,
+            Arch::name(),
+            Tile::lanes,
+            Tile::vectors,
+            kernels::narrow_panel_vectors<T, Arch>,
+            Dot::group,
+            Dot::left_offset(1)};
   }
 
   [[nodiscard]] bool fits(const PackedLayout& other) const noexcept {
     return version == other.version && lanes == other.lanes && tile_vectors == other.tile_vectors &&
-           int8_group == other.int8_group && int8_offset == other.int8_offset;
+           narrow_vectors == other.narrow_vectors && int8_group == other.int8_group &&
+           int8_offset == other.int8_offset;
   }
-  /// In words, for example "fma3+avx2 (8 lanes, panels of 2 vectors, version 1)".
+  /// In words, for example
+  /// "fma3+avx2 (8 lanes, panels of 2 vectors, narrow of 2, int8 by 4 less 0, version 3)".
   [[nodiscard]] std::string describe() const {
     return instruction_set + " (" + std::to_string(lanes) + " lanes, panels of " +
-           std::to_string(tile_vectors) + " vectors, int8 by " + std::to_string(int8_group) +
-           " less " + std::to_string(int8_offset) + ", version " + std::to_string(version) + ")";
+           std::to_string(tile_vectors) + " vectors, narrow of " + std::to_string(narrow_vectors) +
+           ", int8 by " + std::to_string(int8_group) + " less " + std::to_string(int8_offset) +
+           ", version " + std::to_string(version) + ")";
   }
 };
 
 /// `layout` as the metadata of a packed file hold it.
 inline std::string packed_layout_text(const PackedLayout& layout) {
-  return nlohmann::json{
-      {"version", layout.version},       {"instruction_set", layout.instruction_set},
-      {"lanes", layout.lanes},           {"tile_vectors", layout.tile_vectors},
-      {"int8_group", layout.int8_group}, {"int8_offset", layout.int8_offset}}
+  return nlohmann::json{{"version", layout.version},
+                        {"instruction_set", layout.instruction_set},
+                        {"lanes", layout.lanes},
+                        {"tile_vectors", layout.tile_vectors},
+                        {"narrow_vectors", layout.narrow_vectors},
+                        {"int8_group", layout.int8_group},
+                        {"int8_offset", layout.int8_offset}}
       .dump();
 }
 
@@ -83,6 +96,7 @@ inline PackedLayout parse_packed_layout(const std::string& text, const Limits& l
           member("instruction_set", &nlohmann::json::is_string).get<std::string>(),
           count("lanes"),
           count("tile_vectors"),
+          count("narrow_vectors"),
           count("int8_group"),
           member("int8_offset", &nlohmann::json::is_number_integer).get<std::int64_t>()};
 }

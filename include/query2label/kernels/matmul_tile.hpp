@@ -335,11 +335,11 @@ inline MatmulTileFunction<T, W, Arch> matmul_tile_function(std::size_t rows,
   return table[(rows - 1) * Tile::vectors + vectors - 1];
 }
 
-/// Cuts (taps, depth) into chunks (several taps, or part of one, of up to `chunk_depth<W>`) and
+/// Cuts (taps, depth) into chunks (several taps, or part of one, of up to `most` elements) and
 /// calls `body(chunk)` for each in order. Parts of a tap begin at whole cache lines of `W`.
 template <class W, class Body>
-inline void for_each_depth_chunk(std::size_t taps, std::size_t depth, Body&& body) {
-  constexpr std::size_t most = chunk_depth<W>;
+inline void for_each_depth_chunk(std::size_t taps, std::size_t depth, std::size_t most,
+                                 Body&& body) {
   if (depth > most) {
     const std::size_t pieces = (depth + most - 1) / most;
     constexpr std::size_t unit = cache_line / sizeof(W);
@@ -359,6 +359,12 @@ inline void for_each_depth_chunk(std::size_t taps, std::size_t depth, Body&& bod
       body(DepthChunk{t, count, 0, depth, t == 0, t + count == taps});
     }
   }
+}
+
+/// The same with chunks of up to `chunk_depth<W>`.
+template <class W, class Body>
+inline void for_each_depth_chunk(std::size_t taps, std::size_t depth, Body&& body) {
+  for_each_depth_chunk<W>(taps, depth, chunk_depth<W>, body);
 }
 
 }  // namespace q2l::kernels

@@ -107,9 +107,6 @@ template <bool HasTwoRows, bool HasTwoColumns, class W, class Tiles, class Left>
   for (std::size_t t = 0; t < chunk.taps; ++t) {
     const std::size_t tap = rows.tap(chunk.first_tap + t) + chunk.first_depth;
     for (std::size_t k = 0; k < chunk.depth; k += step) {
-      for (std::size_t i = 0; i < step_lines; ++i, line += cache_line) {
-        __builtin_prefetch(line, 0, 2);
-      }
       const W* const right = panel.rows(t, k, t * chunk.depth + k);
       tiles.load_left_0(first + tap + k, left_stride);
       tiles.load_right_0(right, right_stride);
@@ -122,6 +119,9 @@ template <bool HasTwoRows, bool HasTwoColumns, class W, class Tiles, class Left>
         tiles.load_right_1(right + tile, right_stride);
         tiles.add_01();
         if constexpr (HasTwoRows) tiles.add_11();
+      }
+      for (std::size_t i = 0; i < step_lines; ++i, line += cache_line) {
+        __builtin_prefetch(line, 0, 2);
       }
     }
   }
@@ -201,7 +201,7 @@ void multiply_tile_pair(Tiles& tiles, const TiledRows<Left>& rows, std::size_t i
   const std::size_t middle = rows.first_row(i + 1) - first_row;
   const std::size_t end = has_two_rows ? rows.first_row(i + 2) - first_row : middle;
   const Epilogue<T> own = epilogue.at(first_row, 0);
-  prefetch_results(own, chunk, end, panel.columns, out, out_stride);
+  if (chunk.is_first) prefetch_results(own, chunk, end, panel.columns, out, out_stride);
   const Left* const first = rows.tile(i);
   const Left* const second = has_two_rows ? rows.tile(i + 1) : nullptr;
   if (right.width > side) {
@@ -235,14 +235,13 @@ void matmul_tiles(Tiles& tiles, const TiledRows<Left>& rows, std::size_t first_t
   constexpr std::size_t side = simd::tile_rows;
   constexpr std::size_t group = 4 / sizeof(W);
   constexpr std::size_t step = simd::tile_bytes / sizeof(W);
-  // A chunk of two tiles of rows stays in the first-level cache while a group of panels passes by,
-  // so that their results are written from left to right; the group's chunk and a block's results
-  // stay in the second level while the rows of the block pass by.
+  // Two tiles of rows stay close while a group of panels passes by, so that their results are
+  // written from left to right; the group's chunk of depth and a block's results stay in the
+  // second-level cache while the rows of the block pass by. Chunks of int8 decide its bits.
   constexpr std::size_t block_tiles = 32;
-  constexpr std::size_t group_bytes = std::size_t{256} << 10;
+  constexpr std::size_t depth = chunk_depth<W> * (std::is_same_v<W, std::int8_t> ? 1 : 2);
   const PanelLayout<T, Arch>& layout = b.layout;
-  const std::size_t panels = std::max<std::size_t>(
-      1, group_bytes / (std::min(chunk_depth<W>, layout.rows()) * 2 * side * sizeof(W)));
+  const std::size_t panels = 8 * depth / std::min(depth, layout.rows());
   const std::size_t first_row = rows.first_row(first_tile);
   const std::size_t first_column = layout.first_column(first_panel);
   const std::size_t groups = (last_panel - first_panel + panels - 1) / panels;
@@ -255,7 +254,7 @@ void matmul_tiles(Tiles& tiles, const TiledRows<Left>& rows, std::size_t first_t
     const std::size_t begin = first_panel + task % groups * panels;
     const std::size_t end = std::min(begin + panels, last_panel);
     std::size_t chunk_index = 0;
-    for_each_depth_chunk<W>(layout.taps, layout.depth, [&](const DepthChunk& chunk) {
+    for_each_depth_chunk<W>(layout.taps, layout.depth, depth, [&](const DepthChunk& chunk) {
       // A tap's last rows are read as a whole tile, whatever follows them: left rows have zeros
       // there. Where a tile would end behind the panel, a copy with zeros behind it is read.
       const std::size_t chunk_rows = chunk.taps * chunk.depth;

@@ -105,6 +105,33 @@ TEST_CASE("A configuration that does not fit is refused, naming the key", "[mode
   CHECK(error.place().subject == row.key);
 }
 
+TEST_CASE("A key that is nearly one that is read is told, others are not", "[model][J12]") {
+  const auto misspelt = [](const char* json) {
+    std::string keys;
+    for (const q2l::MisspeltKey& k : config_of(json).misspelt_keys)
+      keys += k.key + ">" + k.nearest + " ";
+    return keys;
+  };
+  CHECK(misspelt(R"({"nhead": 2})") == "nhead>nheads ");
+  CHECK(misspelt(R"({"num_clas": 5, "Mean": [0, 0, 0], "image_size": 96, "img-size": 96})") ==
+        "Mean>mean image_size>img_size img-size>img_size num_clas>num_class ");
+  CHECK(misspelt(R"({"keep_first_selfattn_de": true})") ==
+        "keep_first_selfattn_de>keep_first_self_attn_dec ");
+  // a key that is there is not meant by another one
+  CHECK(misspelt(R"({"nheads": 4, "nhead": 2})").empty());
+  // what the reference's configurations say beside
+  CHECK(misspelt(R"({"lr": 1e-4, "seed": 1, "std_": 1, "amp": true, "resume": "", "eps": 1e-5,
+                     "gamma_pos": 0, "dropout": 0.1, "optim": "AdamW", "batch_size": 16})") ==
+        "std_>std ");
+}
+
+TEST_CASE("The description of a backbone is an object", "[model]") {
+  CHECK(error_of([] { config_of(R"({"backbone_arch": [1, 2]})"); }).code() ==
+        ErrorCode::bad_config);
+  CHECK(error_of([] { config_of(R"({"backbone_arch": "deep"})"); }).code() ==
+        ErrorCode::bad_config);
+}
+
 TEST_CASE("What is no Query2Label model is refused", "[model]") {
   WeightMap none;
   CHECK(error_of([&] { q2l::make_model_config(nlohmann::json::object(), none); }).code() ==

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "q2l/misspelt_keys.hpp"
 #include "q2l/options.hpp"
 #include "q2l/picture_source.hpp"
 #include "q2l/precision_conversion.hpp"
@@ -124,6 +125,7 @@ inline void run_convert(const ConvertOptions& options) {
   const Tagger tagger = Tagger::load(options.model.model, {.config_path = options.model.config,
                                                            .labels_path = options.model.labels,
                                                            .self_test = true});
+  warn_of_misspelt_keys(tagger.config());
   const ModelFile file = open_model_file(options.model.model, options.model.config);
   if (file.weights.packed())
     throw Error(ErrorCode::unsupported, "a packed file cannot be converted; convert the plain one",

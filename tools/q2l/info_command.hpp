@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "q2l/escape.hpp"
+#include "q2l/misspelt_keys.hpp"
 #include "q2l/options.hpp"
 #include "query2label/core/parallel_for.hpp"
 #include "query2label/model/model_file.hpp"
@@ -109,6 +110,7 @@ struct FileSummary {
 
 inline FileSummary summarize(const ModelOptions& options) {
   const ModelFile file = open_model_file(options.model, options.config);
+  warn_of_misspelt_keys(file.config);
   FileSummary summary{std::string(format_name(file.weights.format())),
                       file.weights.note(),
                       "",

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include "q2l/misspelt_keys.hpp"
 #include "query2label/tagger.hpp"
 
 namespace q2l::command {
@@ -8,11 +9,13 @@ namespace q2l::command {
 /// The tagger that the options of a subcommand ask for.
 template <class Options>
 Tagger load_tagger(const Options& options) {
-  return Tagger::load(options.model.model, {.config_path = options.model.config,
-                                            .labels_path = options.model.labels,
-                                            .threads = options.threads,
-                                            .schedule = options.schedule,
-                                            .precision = options.model.precision});
+  Tagger tagger = Tagger::load(options.model.model, {.config_path = options.model.config,
+                                                     .labels_path = options.model.labels,
+                                                     .threads = options.threads,
+                                                     .schedule = options.schedule,
+                                                     .precision = options.model.precision});
+  warn_of_misspelt_keys(tagger.config());
+  return tagger;
 }
 
 }  // namespace q2l::command

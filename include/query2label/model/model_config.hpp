@@ -19,6 +19,7 @@
 #include "query2label/core/error.hpp"
 #include "query2label/image/normalize.hpp"
 #include "query2label/model/backbone_names.hpp"
+#include "query2label/model/config_reader.hpp"
 #include "query2label/transformer/transformer_shape.hpp"
 #include "query2label/weights/json_document.hpp"
 #include "query2label/weights/shape_inference.hpp"
@@ -34,67 +35,10 @@ struct ModelConfig {
   TransformerShape transformer;
   bool input_projection = false;  ///< `keep_input_proj`
   PixelNormalization normalization = PixelNormalization::imagenet();
+  std::vector<MisspeltKey> misspelt_keys;  ///< of the configuration; nothing read them
 };
 
 namespace detail {
-
-/// Reads typed values of a configuration; every failure names the key.
-class ConfigReader {
- public:
-  explicit ConfigReader(const nlohmann::json& document) : document_(document) {
-    if (!document.is_object()) {
-      throw Error(ErrorCode::bad_config, "the configuration is not a JSON object");
-    }
-  }
-
-  [[nodiscard]] const nlohmann::json* find(const std::string& key) const {
-    const auto found = document_.find(key);
-    return found == document_.end() || found->is_null() ? nullptr : &*found;
-  }
-
-  /// A whole number of at least `least` and at most `most`; nothing when the key is absent.
-  [[nodiscard]] std::optional<std::size_t> number(const std::string& key, std::size_t least,
-                                                  std::size_t most) const {
-    const nlohmann::json* value = find(key);
-    if (value == nullptr) return std::nullopt;
-    if (!value->is_number_unsigned() || value->get<std::uint64_t>() < least ||
-        value->get<std::uint64_t>() > most) {
-      fail(key, "a whole number from " + std::to_string(least) + " to " + std::to_string(most),
-           value->dump());
-    }
-    return value->get<std::size_t>();
-  }
-
-  [[nodiscard]] std::optional<bool> flag(const std::string& key) const {
-    const nlohmann::json* value = find(key);
-    if (value == nullptr) return std::nullopt;
-    if (!value->is_boolean()) fail(key, "true or false", value->dump());
-    return value->get<bool>();
-  }
-
-  [[nodiscard]] std::optional<std::string> text(const std::string& key) const {
-    const nlohmann::json* value = find(key);
-    if (value == nullptr) return std::nullopt;
-    if (!value->is_string()) fail(key, "a string", value->dump());
-    return value->get<std::string>();
-  }
-
-  /// What the weights say must be what the configuration says, if it says anything.
-  template <class T>
-  static void require_same(const std::string& key, const std::optional<T>& configured, T found) {
-    if (!configured || *configured == found) return;
-    fail(key, std::to_string(found) + ", as the weights have it", std::to_string(*configured));
-  }
-
-  [[noreturn]] static void fail(const std::string& key, const std::string& expected,
-                                const std::string& actual) {
-    throw Error(ErrorCode::bad_config, "the configuration does not fit",
-                {.subject = key, .expected = expected, .actual = actual});
-  }
-
- private:
-  const nlohmann::json& document_;
-};
 
 /// The transformer's sizes from the tensors' names and shapes; heads and labels' order cannot be
 /// seen there. Width 0 when the tensors are not those of a Query2Label model.
@@ -184,6 +128,9 @@ inline ModelConfig make_model_config(const nlohmann::json& document, const Weigh
                              model.input_projection);
 
   const nlohmann::json* arch = config.find("backbone_arch");
+  if (arch != nullptr && !arch->is_object()) {
+    ConfigReader::fail("backbone_arch", "an object", arch->type_name());
+  }
   const std::optional<std::string> name = config.text("backbone");
   std::tie(model.backbone_name, model.backbone) = choose_backbone(name, arch, weights);
   const std::size_t stride = backbone_stride(model.backbone);
@@ -209,6 +156,7 @@ inline ModelConfig make_model_config(const nlohmann::json& document, const Weigh
     }
     model.normalization.std = *std;
   }
+  model.misspelt_keys = config.misspelt_keys();
   return model;
 }
 

@@ -172,6 +172,21 @@ TEST_CASE("A run that was cut short is resumed to the output of a whole one", "[
   CHECK(content_of(output) == whole);
 }
 
+TEST_CASE("A resumed run has the exit status of a whole one", "[command]") {
+  const TemporaryFolder folder;
+  folder.write("broken.png", "no picture");
+  for (const char* format : {"jsonl", "csv"}) {
+    const Arguments arguments = {"--format",      format,        "--output",
+                                 folder / format, demo_pictures, folder / "broken.png"};
+    CHECK(tag(arguments).status == 1);
+    Arguments again = arguments;
+    again.push_back("--resume");
+    const Result resumed = tag(again);
+    CHECK(resumed.status == 1);
+    CHECK(resumed.err.find("1 failed before") != std::string::npos);
+  }
+}
+
 TEST_CASE("Only a run that would write the same lines is resumed", "[command]") {
   const TemporaryFolder folder;
   const std::string output = folder / "out";
@@ -245,6 +260,27 @@ TEST_CASE("A resumed run has the configuration of the first", "[command][C5]") {
   REQUIRE(status(first, {}) == 0);
   CHECK(status(first, {"--resume"}) == 0);
   CHECK(status(second, {"--resume"}) == 2);
+}
+
+TEST_CASE("A misspelt key of the configuration is told with the one it resembles",
+          "[command][J12]") {
+  const TemporaryFolder folder;
+  nlohmann::json config = nlohmann::json::parse(
+      content_of(std::string(Q2L_TESTS_DIR) + "/weights/data/resnet_basic.json"));
+  config["image_sizes"] = 64;
+  config["nhead"] = config["nheads"];
+  config.erase("nheads");
+  const std::string path = folder.write("config.json", config.dump());
+  for (const char* command : {"tag", "info"}) {
+    Arguments arguments = {command, "--config", path};
+    if (arguments[0] == "tag")
+      arguments.insert(arguments.end(), {"--model", tiny_model, demo_pictures});
+    if (arguments[0] == "info") arguments.push_back(tiny_model);
+    const auto result = run(arguments);
+    CHECK(result.status == 0);
+    CHECK(result.err.find("'nhead' means nothing; did you mean 'nheads'?") != std::string::npos);
+    CHECK(result.err.find("image_sizes") == std::string::npos);
+  }
 }
 
 TEST_CASE("Heat maps are written as pictures, one a tag, and are not tagged themselves",

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <system_error>
 #include <unordered_set>
+#include <utility>
 #include <vector>
 
 #include "q2l/escape.hpp"
@@ -25,31 +26,46 @@ namespace q2l::command {
 /// What an interrupted run left behind.
 struct FinishedWork {
   std::unordered_set<std::string> paths;  ///< pictures that have a line, tagged or failed
+  std::size_t failed = 0;                 ///< of these
   std::size_t foreign_lines = 0;          ///< that are no records; they stay as they are
   std::size_t first_foreign_line = 0;     ///< its number, from 1
   std::size_t torn_bytes = 0;             ///< cut from the end, where a line was not complete
   bool heading = false;                   ///< whether the heading stands already
 };
 
-/// The path that a line of jsonl (without its LF) is about; nothing if it is no record.
-inline std::optional<std::string> path_of_json(std::string_view line) try {
+/// What a line says of a picture.
+struct PictureRecord {
+  std::string path;
+  bool has_failed;
+};
+
+/// What a line of jsonl (without its LF) says; nothing if it is no record.
+inline std::optional<PictureRecord> read_json_record(std::string_view line) try {
   const JsonDocument document = parse_json(line, "");
   const nlohmann::json& record = *document;
   if (!record.is_object() || !record.contains("path") || !record["path"].is_string())
     return std::nullopt;
   if (!record.contains("tags") && !record.contains("error")) return std::nullopt;
-  if (!record.contains("path_bytes")) return record["path"].get<std::string>();
-  if (!record["path_bytes"].is_string()) return std::nullopt;
-  return from_hex(record["path_bytes"].get<std::string>());
+  std::optional<std::string> path = record["path"].get<std::string>();
+  if (record.contains("path_bytes")) {
+    if (!record["path_bytes"].is_string()) return std::nullopt;
+    path = from_hex(record["path_bytes"].get<std::string>());
+  }
+  if (!path) return std::nullopt;
+  return PictureRecord{std::move(*path), record.contains("error")};
 } catch (const Error&) {
   return std::nullopt;
 }
 
-/// The path that a line of csv (without its LF) is about; nothing if it has not `columns` fields.
-inline std::optional<std::string> path_of_csv(std::string_view line, std::size_t columns) try {
+/// What a line of csv (without its LF) says; nothing if it has not `columns` fields.
+inline std::optional<PictureRecord> read_csv_record(std::string_view line,
+                                                    std::size_t columns) try {
+  constexpr std::size_t error = 5;  // as RecordLines::heading has it
   const std::vector<std::string> fields = q2l::detail::split_csv(line, {});
-  if (fields.size() != columns || fields[0].empty()) return std::nullopt;
-  return unescape_line(fields[0]);
+  if (fields.size() != columns || columns <= error || fields[0].empty()) return std::nullopt;
+  std::optional<std::string> path = unescape_line(fields[0]);
+  if (!path) return std::nullopt;
+  return PictureRecord{std::move(*path), !fields[error].empty()};
 } catch (const Error&) {
   return std::nullopt;
 }
@@ -75,11 +91,12 @@ inline FinishedWork resume_work(ResultOutput& output, const RecordLines& lines, 
       work.heading = true;
       return;
     }
-    auto path = has_heading ? path_of_csv(line, columns) : path_of_json(line);
-    if (path)
-      work.paths.insert(std::move(*path));
-    else if (work.foreign_lines++ == 0)
+    auto record = has_heading ? read_csv_record(line, columns) : read_json_record(line);
+    if (record) {
+      if (work.paths.insert(std::move(record->path)).second && record->has_failed) ++work.failed;
+    } else if (work.foreign_lines++ == 0) {
       work.first_foreign_line = number;
+    }
   };
 
   std::string pending;  // from the end of the last complete line

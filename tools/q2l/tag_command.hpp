@@ -107,7 +107,8 @@ inline void report_resumed(const FinishedWork& work, const std::string& output) 
 
 }  // namespace detail
 
-/// Tags pictures as the options say and returns the exit status.
+/// Tags pictures as the options say and returns the exit status, that of a resumed run for all of
+/// its output.
 inline int run_tag(const TagOptions& options) {
   finish_batch_on_signals();
   const Tagger tagger = load_tagger(options);
@@ -175,7 +176,11 @@ inline int run_tag(const TagOptions& options) {
   if (seen + summary.skipped == 0) say("no pictures found");
   if (summary.failed > 0)
     say(std::to_string(summary.failed) + " of " + std::to_string(seen) + " pictures failed");
-  return static_cast<int>(summary.failed > 0 ? ExitCode::some_failed : ExitCode::done);
+  if (finished.failed > 0)
+    say(std::to_string(finished.failed) +
+        " failed before this run was resumed and are not tried again");
+  const bool all_tagged = summary.failed + finished.failed == 0;
+  return static_cast<int>(all_tagged ? ExitCode::done : ExitCode::some_failed);
 }
 
 }  // namespace q2l::command

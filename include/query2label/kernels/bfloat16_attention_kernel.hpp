@@ -15,6 +15,7 @@
 #include "query2label/kernels/panel_matrix.hpp"
 #include "query2label/kernels/row_softmax_kernel.hpp"
 #include "query2label/kernels/tile_matmul_kernel.hpp"
+#include "query2label/kernels/tiled_rows.hpp"
 #include "query2label/simd/amx_tiles.hpp"
 #include "query2label/simd/dot_product.hpp"
 

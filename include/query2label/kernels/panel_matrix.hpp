@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
@@ -34,7 +35,7 @@ struct PanelLayout {
   std::size_t taps = 0;                      ///< 1, or the kernel positions of a convolution
   std::size_t depth = 0;                     ///< elements summed per tap
   std::size_t columns = 0;                   ///< results
-  std::size_t most_vectors = Tile::vectors;  ///< of a panel
+  std::size_t most_vectors = Tile::vectors;  ///< of a panel; a power of two
 
   [[nodiscard]] constexpr std::size_t rows() const noexcept { return taps * depth; }
   [[nodiscard]] constexpr std::size_t vectors() const noexcept {
@@ -44,7 +45,7 @@ struct PanelLayout {
     return vectors() * Tile::lanes;
   }
   [[nodiscard]] constexpr std::size_t panels() const noexcept {
-    return (vectors() + most_vectors - 1) / most_vectors;
+    return (vectors() + most_vectors - 1) >> std::countr_zero(most_vectors);
   }
   /// First vector of panel `p`; `first_vector(panels())` is the end.
   [[nodiscard]] constexpr std::size_t first_vector(std::size_t p) const noexcept {

@@ -9,10 +9,10 @@
 #include <type_traits>
 
 #include "query2label/core/aligned_buffer.hpp"
-#include "query2label/core/bfloat16.hpp"
 #include "query2label/kernels/matmul_kernel.hpp"
 #include "query2label/kernels/matmul_tile.hpp"
 #include "query2label/kernels/panel_matrix.hpp"
+#include "query2label/kernels/tiled_rows.hpp"
 #include "query2label/simd/amx_tiles.hpp"
 #include "query2label/simd/arch.hpp"
 #include "query2label/simd/lanes.hpp"
@@ -21,58 +21,51 @@
 
 namespace q2l::kernels {
 
-/// Most vectors of a panel that is read by tiles: two tiles of columns, side by side.
-template <class T, class Arch>
-inline constexpr std::size_t tile_panel_vectors = std::min(MatmulTile<T, Arch>::vectors,
-                                                           2 * simd::tile_rows /
-                                                               MatmulTile<T, Arch>::lanes);
+namespace detail {
 
-/// Most vectors of a panel of narrow weights.
-template <class T, class Arch>
-inline constexpr std::size_t narrow_panel_vectors =
-    simd::has_amx<T, bfloat16, Arch> ? tile_panel_vectors<T, Arch> : MatmulTile<T, Arch>::vectors;
-
-/// Bytes from one pixel of `bytes` bytes to the next, where every `step`th is a left row: padded to
-/// whole rows of tiles, but such that the rows of a tile do not share a few sets of the first-level
-/// cache (at 4 KiB a product takes twice as long).
-constexpr std::size_t tiled_pixel_bytes(std::size_t bytes, std::size_t step = 1) noexcept {
-  constexpr std::size_t shared = 512;
-  const std::size_t padded = round_up(bytes, simd::tile_bytes);
-  return step * padded % shared == 0 ? padded + simd::tile_bytes : padded;
-}
-
-/// Left operands of a product, already narrow, that lie evenly: the rows of the product are cut
-/// into lines (those of an output map; or all is one line), which no tile crosses, and the rows of
-/// a line lie `row_stride` apart. Each tap's elements are padded with zeros to whole `tile_bytes`.
+/// Two tiles of rows that are neighbours in the product, or one.
 template <class Left>
-struct TiledRows {
-  const Left* data;
-  std::size_t lines, line_rows;  ///< of the product
-  std::size_t row_stride, line_stride;
-  std::size_t image_lines, image_stride;  ///< lines of an image; from one image to the next
-  std::size_t kernel = 1;                 ///< taps of a kernel row
-  std::size_t tap_stride = 0, kernel_row_stride = 0;
+struct TilePair {
+  const Left* first;
+  const Left* second;            ///< null if there is one
+  std::size_t first_row;         ///< of the product
+  std::size_t first_rows, rows;  ///< of the first tile, and of both
 
-  [[nodiscard]] std::size_t line_tiles() const noexcept {
-    return (line_rows + simd::tile_rows - 1) / simd::tile_rows;
-  }
-  [[nodiscard]] std::size_t tiles() const noexcept { return lines * line_tiles(); }
-  /// Rows of the product before tile `i`.
-  [[nodiscard]] std::size_t first_row(std::size_t i) const noexcept {
-    return i / line_tiles() * line_rows + line_rows * (i % line_tiles()) / line_tiles();
-  }
-  [[nodiscard]] const Left* tile(std::size_t i) const noexcept {
-    const std::size_t line = i / line_tiles();
-    return data + line / image_lines * image_stride + line % image_lines * line_stride +
-           (first_row(i) - line * line_rows) * row_stride;
-  }
-  /// From a row's start to its elements of tap `t`.
-  [[nodiscard]] std::size_t tap(std::size_t t) const noexcept {
-    return t / kernel * kernel_row_stride + t % kernel * tap_stride;
+  /// Tile `i` of `rows` and, before `end`, the next.
+  static TilePair of(const TiledRows<Left>& rows, std::size_t i, std::size_t end) noexcept {
+    const bool is_pair = i + 1 < end;
+    const std::size_t first_row = rows.first_row(i);
+    return {rows.tile(i), is_pair ? rows.tile(i + 1) : nullptr, first_row,
+            rows.first_row(i + 1) - first_row, rows.first_row(is_pair ? i + 2 : i + 1) - first_row};
   }
 };
 
-namespace detail {
+/// The end of a right operand in a chunk of depth. A tap's last rows are read as a whole tile,
+/// whatever follows them: left rows have zeros there. Where a tile would end behind the panel, a
+/// copy with zeros behind it is read instead.
+template <class W>
+struct PanelEnd {
+  static constexpr std::size_t group = 4 / sizeof(W);
+  static constexpr std::size_t step = simd::tile_bytes / sizeof(W);
+  using Copy = W[2 * step * 2 * simd::tile_rows];
+
+  std::size_t first_row;  ///< of the chunk; behind it where it is read as it lies
+  std::size_t rows;
+
+  template <class T, class Arch>
+  static PanelEnd of(const PanelLayout<T, Arch>& layout, const DepthChunk& chunk) noexcept {
+    const std::size_t rows = chunk.taps * chunk.depth;
+    const std::size_t left = layout.rows() - chunk.first_tap * layout.depth - chunk.first_depth;
+    const std::size_t first = left < step ? 0 : left - step + group;
+    if (chunk.depth % step == 0 || first >= rows) return {rows, 0};
+    return {first, left - first};
+  }
+  /// Copies that of a panel whose chunk begins at `data`.
+  void copy(const W* data, std::size_t width, Copy& out) const noexcept {
+    if (rows == 0) return;
+    std::fill(std::copy_n(data + first_row * width, rows * width, out), std::end(out), W{});
+  }
+};
 
 /// A chunk of a panel `width` columns wide, as tiles read it.
 template <class W>
@@ -92,8 +85,8 @@ struct PanelTiles {
 /// Sums of one or two tiles of rows by one or two of columns over a chunk of depth. `next` is asked
 /// for step by step: all at once it would hold up the loads of tiles.
 template <bool HasTwoRows, bool HasTwoColumns, class W, class Tiles, class Left>
-[[gnu::noinline]] void add_tiles(Tiles& tiles, const TiledRows<Left>& rows, const Left* first,
-                                 const Left* second, const DepthChunk& chunk,
+[[gnu::noinline]] void add_tiles(Tiles& tiles, const TiledRows<Left>& rows,
+                                 const TilePair<Left>& pair, const DepthChunk& chunk,
                                  const PanelTiles<W>& panel, const Prefetch& next) noexcept {
   constexpr std::size_t group = 4 / sizeof(W);
   constexpr std::size_t step = simd::tile_bytes / sizeof(W);
@@ -103,16 +96,19 @@ template <bool HasTwoRows, bool HasTwoColumns, class W, class Tiles, class Left>
   const std::size_t steps = chunk.taps * ((chunk.depth + step - 1) / step);
   const std::size_t step_lines = (next.lines + steps - 1) / steps;
   const std::byte* line = next.data;
+  std::size_t kernel_row = chunk.first_tap / rows.kernel;
+  std::size_t kernel_column = chunk.first_tap % rows.kernel;
   tiles.zero_sums();
   for (std::size_t t = 0; t < chunk.taps; ++t) {
-    const std::size_t tap = rows.tap(chunk.first_tap + t) + chunk.first_depth;
+    const std::size_t tap =
+        kernel_row * rows.kernel_row_stride + kernel_column * rows.tap_stride + chunk.first_depth;
     for (std::size_t k = 0; k < chunk.depth; k += step) {
       const W* const right = panel.rows(t, k, t * chunk.depth + k);
-      tiles.load_left_0(first + tap + k, left_stride);
+      tiles.load_left_0(pair.first + tap + k, left_stride);
       tiles.load_right_0(right, right_stride);
       tiles.add_00();
       if constexpr (HasTwoRows) {
-        tiles.load_left_1(second + tap + k, left_stride);
+        tiles.load_left_1(pair.second + tap + k, left_stride);
         tiles.add_10();
       }
       if constexpr (HasTwoColumns) {
@@ -123,6 +119,10 @@ template <bool HasTwoRows, bool HasTwoColumns, class W, class Tiles, class Left>
       for (std::size_t i = 0; i < step_lines; ++i, line += cache_line) {
         __builtin_prefetch(line, 0, 2);
       }
+    }
+    if (++kernel_column == rows.kernel) {
+      kernel_column = 0;
+      ++kernel_row;
     }
   }
 }
@@ -186,40 +186,34 @@ template <std::size_t Most, class Arch, class T, class W, class Sum>
   }
 }
 
-/// Tiles `i` and, before `end_tile`, `i` + 1 of rows by a panel, whose epilogue it is; `out` is
-/// where the first result goes.
+/// A pair of tiles of rows by a panel, whose epilogue it is; `out` is where the first result goes.
 template <class Arch, class T, class W, class Tiles, class Left>
-void multiply_tile_pair(Tiles& tiles, const TiledRows<Left>& rows, std::size_t i,
-                        std::size_t end_tile, const DepthChunk& chunk,
-                        const PanelChunk<T, W>& panel, const PanelTiles<W>& right,
-                        const Epilogue<T>& epilogue, T* out, std::size_t out_stride) noexcept {
+void multiply_tile_pair(Tiles& tiles, const TiledRows<Left>& rows, const TilePair<Left>& pair,
+                        const DepthChunk& chunk, const PanelChunk<T, W>& panel,
+                        const PanelTiles<W>& right, const Epilogue<T>& epilogue, T* out,
+                        std::size_t out_stride) noexcept {
   constexpr std::size_t lanes = simd::Batch<T, Arch>::size;
   constexpr std::size_t side = simd::tile_rows;
   static_assert(side % lanes == 0);
-  const bool has_two_rows = i + 1 < end_tile;
-  const std::size_t first_row = rows.first_row(i);
-  const std::size_t middle = rows.first_row(i + 1) - first_row;
-  const std::size_t end = has_two_rows ? rows.first_row(i + 2) - first_row : middle;
-  const Epilogue<T> own = epilogue.at(first_row, 0);
-  if (chunk.is_first) prefetch_results(own, chunk, end, panel.columns, out, out_stride);
-  const Left* const first = rows.tile(i);
-  const Left* const second = has_two_rows ? rows.tile(i + 1) : nullptr;
+  const Epilogue<T> own = epilogue.at(pair.first_row, 0);
+  if (chunk.is_first) prefetch_results(own, chunk, pair.rows, panel.columns, out, out_stride);
   if (right.width > side) {
-    has_two_rows ? add_tiles<true, true>(tiles, rows, first, second, chunk, right, panel.next)
-                 : add_tiles<false, true>(tiles, rows, first, second, chunk, right, panel.next);
+    pair.second ? add_tiles<true, true>(tiles, rows, pair, chunk, right, panel.next)
+                : add_tiles<false, true>(tiles, rows, pair, chunk, right, panel.next);
   } else {
-    has_two_rows ? add_tiles<true, false>(tiles, rows, first, second, chunk, right, panel.next)
-                 : add_tiles<false, false>(tiles, rows, first, second, chunk, right, panel.next);
+    pair.second ? add_tiles<true, false>(tiles, rows, pair, chunk, right, panel.next)
+                : add_tiles<false, false>(tiles, rows, pair, chunk, right, panel.next);
   }
   alignas(cache_line) typename Tiles::Sum sums[2 * side][2 * side];
   tiles.store_sums(&sums[0][0]);
 
   const std::size_t vectors = (panel.columns + lanes - 1) / lanes;
   const std::size_t tail = panel.columns - (vectors - 1) * lanes;
+  const std::size_t middle = pair.first_rows;
   finish_tiles<2 * side / lanes, Arch>(middle, vectors, own, chunk, panel, tail, sums[0], out,
                                        out_stride);
-  finish_tiles<2 * side / lanes, Arch>(end - middle, vectors, own.at(middle, 0), chunk, panel, tail,
-                                       sums[side], out + middle * out_stride, out_stride);
+  finish_tiles<2 * side / lanes, Arch>(pair.rows - middle, vectors, own.at(middle, 0), chunk, panel,
+                                       tail, sums[side], out + middle * out_stride, out_stride);
 }
 
 }  // namespace detail
@@ -232,9 +226,6 @@ void matmul_tiles(Tiles& tiles, const TiledRows<Left>& rows, std::size_t first_t
                   std::size_t last_tile, const PanelMatrix<T, Arch, W>& b, std::size_t first_panel,
                   std::size_t last_panel, const Epilogue<T>& epilogue, T* out,
                   std::size_t out_stride) noexcept {
-  constexpr std::size_t side = simd::tile_rows;
-  constexpr std::size_t group = 4 / sizeof(W);
-  constexpr std::size_t step = simd::tile_bytes / sizeof(W);
   // Two tiles of rows stay close while a group of panels passes by, so that their results are
   // written from left to right; the group's chunk of depth and a block's results stay in the
   // second-level cache while the rows of the block pass by. Chunks of int8 decide its bits.
@@ -246,7 +237,7 @@ void matmul_tiles(Tiles& tiles, const TiledRows<Left>& rows, std::size_t first_t
   const std::size_t first_column = layout.first_column(first_panel);
   const std::size_t groups = (last_panel - first_panel + panels - 1) / panels;
   const std::size_t blocks = (last_tile - first_tile + block_tiles - 1) / block_tiles;
-  alignas(cache_line) W end_rows[2 * step * 2 * side];
+  alignas(cache_line) typename detail::PanelEnd<W>::Copy end_copy;
 
   for (std::size_t task = 0; task < blocks * groups; ++task) {
     const std::size_t block = first_tile + task / groups * block_tiles;
@@ -255,40 +246,31 @@ void matmul_tiles(Tiles& tiles, const TiledRows<Left>& rows, std::size_t first_t
     const std::size_t end = std::min(begin + panels, last_panel);
     std::size_t chunk_index = 0;
     for_each_depth_chunk<W>(layout.taps, layout.depth, depth, [&](const DepthChunk& chunk) {
-      // A tap's last rows are read as a whole tile, whatever follows them: left rows have zeros
-      // there. Where a tile would end behind the panel, a copy with zeros behind it is read.
       const std::size_t chunk_rows = chunk.taps * chunk.depth;
-      const std::size_t rows_left =
-          layout.rows() - chunk.first_tap * layout.depth - chunk.first_depth;
-      const std::size_t first_end_row = rows_left < step ? 0 : rows_left - step + group;
-      const std::size_t end_size = rows_left - first_end_row;
-      const bool has_end = chunk.depth % step > 0 && first_end_row < chunk_rows;
+      const auto panel_end = detail::PanelEnd<W>::of(layout, chunk);
       for (std::size_t tile = block; tile < block_end; tile += 2) {
-        const std::size_t row = rows.first_row(tile);
-        T* const results = out + (row - first_row) * out_stride;
+        const auto pair = detail::TilePair<Left>::of(rows, tile, block_end);
+        T* const results = out + (pair.first_row - first_row) * out_stride;
         for (std::size_t p = begin; p < end; ++p) {
           const std::size_t column = layout.first_column(p);
           const std::size_t width = layout.first_column(p + 1) - column;
-          assert(width <= 2 * side);
+          assert(width <= 2 * simd::tile_rows);
           PanelChunk<T, W> panel = detail::panel_chunk(b, p, chunk, chunk_index);
-          if (has_end) {
-            std::fill(std::copy_n(panel.data + first_end_row * width, end_size * width, end_rows),
-                      std::end(end_rows), W{});
-          }
+          panel_end.copy(panel.data, width, end_copy);
           // What takes this panel's place in the cache: its next chunk, or the next group's panel.
           const W* next = p + panels < last_panel ? b.panel(p + panels) : nullptr;
           if (!chunk.is_last) next = panel.data + chunk_rows * width;
           panel.next = detail::prefetch_part<T>(next, chunk_rows * width, (tile - block) / 2,
                                                 (block_end - block + 1) / 2);
           detail::multiply_tile_pair<Arch>(
-              tiles, rows, tile, block_end, chunk, panel,
-              {panel.data, panel.tap_stride, width, has_end ? first_end_row : chunk_rows, end_rows},
+              tiles, rows, pair, chunk, panel,
+              {panel.data, panel.tap_stride, width, panel_end.first_row, end_copy},
               epilogue.at(0, column), results + column - first_column, out_stride);
         }
         if (chunk.is_last) {
-          detail::activate_block<T, Arch>(
-              epilogue, layout, begin, end, rows.first_row(std::min(tile + 2, block_end)) - row,
-              results + layout.first_column(begin) - first_column, out_stride);
+          detail::activate_block<T, Arch>(epilogue, layout, begin, end, pair.rows,
+                                          results + layout.first_column(begin) - first_column,
+                                          out_stride);
         }
       }
       ++chunk_index;

@@ -12,7 +12,7 @@
 #include "query2label/core/precision.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/kernels/left_operand_kernel.hpp"
-#include "query2label/kernels/tile_matmul_kernel.hpp"
+#include "query2label/kernels/tiled_rows.hpp"
 #include "query2label/ops/packed_weights.hpp"
 #include "query2label/simd/amx_tiles.hpp"
 #include "query2label/simd/dot_product.hpp"

@@ -16,6 +16,7 @@
 #include "query2label/kernels/matmul_panels_kernel.hpp"
 #include "query2label/kernels/panel_matrix.hpp"
 #include "query2label/kernels/tile_matmul_kernel.hpp"
+#include "query2label/kernels/tiled_rows.hpp"
 #include "query2label/ops/left_operand.hpp"
 #include "query2label/ops/packed_weights.hpp"
 #include "query2label/simd/amx_tiles.hpp"

@@ -16,7 +16,7 @@
 #include "query2label/core/shared_buffer.hpp"
 #include "query2label/kernels/matmul_kernel.hpp"
 #include "query2label/kernels/panel_matrix.hpp"
-#include "query2label/kernels/tile_matmul_kernel.hpp"
+#include "query2label/kernels/tiled_rows.hpp"
 #include "query2label/simd/arch.hpp"
 #include "query2label/simd/dot_product.hpp"
 

@@ -11,7 +11,7 @@
 #include "query2label/core/error.hpp"
 #include "query2label/core/limits.hpp"
 #include "query2label/kernels/panel_matrix.hpp"
-#include "query2label/kernels/tile_matmul_kernel.hpp"
+#include "query2label/kernels/tiled_rows.hpp"
 #include "query2label/simd/dot_product.hpp"
 #include "query2label/weights/json_document.hpp"
 #include "query2label/weights/tensor_entry.hpp"

@@ -19,7 +19,7 @@ using q2l::simd::DefaultArch;
 
 namespace {
 
-constexpr std::size_t lanes = q2l::simd::Batch<float, DefaultArch>::size;
+constexpr std::size_t float_lanes = q2l::simd::Batch<float, DefaultArch>::size;
 constexpr std::size_t tile_depth = q2l::simd::tile_bytes / sizeof(bfloat16);
 constexpr bfloat16 bfloat16_nan{0x7FC0};
 
@@ -33,7 +33,7 @@ std::vector<float> rounded(std::vector<float> values) {
 class Panels {
  public:
   Panels(std::size_t taps, std::size_t depth, std::size_t columns, const std::vector<float>& weight)
-      : layout_{taps, depth, columns, 2 * q2l::simd::tile_rows / lanes},
+      : layout_{taps, depth, columns, 2 * q2l::simd::tile_rows / float_lanes},
         // A panel narrower than a tile is read past its end.
         panels_(layout_.size() + q2l::simd::tile_rows * tile_depth, bfloat16_nan),
         scale_(layout_.padded_columns(), 1.0f) {

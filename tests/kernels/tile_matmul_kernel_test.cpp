@@ -66,6 +66,17 @@ std::vector<bfloat16> padded_rows(const std::vector<float>& values, std::size_t 
 
 }  // namespace
 
+TEST_CASE("Left rows of tiles are whole lines that spread over the sets of a cache", "[kernels]") {
+  for (const std::size_t step : {1u, 2u, 4u}) {
+    for (std::size_t bytes = 1; bytes <= 9000; ++bytes) {
+      const std::size_t padded = q2l::kernels::tiled_pixel_bytes(bytes, step);
+      const bool fits = padded >= bytes && padded < bytes + 2 * q2l::simd::tile_bytes &&
+                        padded % q2l::simd::tile_bytes == 0 && step * padded % 512 != 0;
+      if (!fits) FAIL("step " << step << ", bytes " << bytes << ": " << padded);
+    }
+  }
+}
+
 TEST_CASE("Products on tile registers are right for all remainders of rows, columns and depth",
           "[kernels]") {
   for (const std::size_t depth : {4u, 28u, 32u, 60u, 64u, 100u, 512u, 516u, 1300u}) {

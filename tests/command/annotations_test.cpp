@@ -121,6 +121,12 @@ TEST_CASE("COCO files that do not fit are refused by name", "[command]") {
   CHECK(coco_error(coco_file(coco_images, R"("categories":[{"id":1,"name":"cat"}])", none))
             .place()
             .expected == "3 categories");
+  for (
+      const char* categories :
+      {R"("categories":[{"id":1,"name":"cat"},{"id":2,"name":"dog"},{"id":3,"name":"cat"}])",
+       R"("categories":[{"id":1,"name":"cat"},{"id":2,"name":"dog"},{"id":1,"name":"tv monitor"}])"}) {
+    CHECK(coco_error(coco_file(coco_images, categories, none)).code() == ErrorCode::duplicate_name);
+  }
 }
 
 TEST_CASE("VOC's lists say which labels a picture has and which are not judged", "[command]") {
@@ -130,6 +136,12 @@ TEST_CASE("VOC's lists say which labels a picture has and which are not judged",
   CHECK(pictures[0].path == (voc.folder() / "JPEGImages/000012.jpg").string());
   CHECK(pictures[0].truth == Truth{0, 1, 0});
   CHECK(pictures[1].truth == Truth{1, unjudged, 0});
+
+  const VocFolder marked;
+  marked.write("test.txt",
+               "\xEF\xBB\xBF"
+               "000012\n000007\n");
+  CHECK(marked.read()[0].path == (marked.folder() / "JPEGImages/000012.jpg").string());
 }
 
 TEST_CASE("VOC lists that do not fit are refused by file and line", "[command]") {
@@ -143,6 +155,7 @@ TEST_CASE("VOC lists that do not fit are refused by file and line", "[command]")
   CHECK(refused("test.txt", "000012\n\n000012\n").place().subject == "line 3");
   CHECK(refused("dog_test.txt", "000012 1\n000013 1\n").code() == ErrorCode::missing_entry);
   CHECK(refused("dog_test.txt", "000012 1\n").place().actual == "1");
+  CHECK(refused("dog_test.txt", "000012 1\n000012 -1\n").code() == ErrorCode::duplicate_name);
   CHECK(refused("dog_test.txt", "000012 1\n000007 2\n").code() == ErrorCode::bad_labels);
   CHECK(refused("dog_test.txt", "000012\n000007 1\n").place().subject == "line 1");
   CHECK(refused("dog_test.txt", "000012 1 1\n000007 1\n").code() == ErrorCode::bad_labels);

@@ -157,6 +157,7 @@ TEST_CASE("A label file is read by its name and its errors name it", "[labels]")
   const q2l::test::TemporaryFolder folder;
   CHECK(q2l::read_label_file(folder.write("a.txt", "0,cat\n")).names() == Names{"0,cat"});
   CHECK(q2l::read_label_file(folder.write("a.csv", "0,cat\n")).names() == Names{"cat"});
+  CHECK(q2l::read_label_file(folder.write("A.CSV", "0,cat\n")).names() == Names{"cat"});
   const auto broken = folder.write("broken.txt", "cat\ncat\n");
   const Error error = error_of([&] { (void)q2l::read_label_file(broken); });
   CHECK(error.code() == ErrorCode::duplicate_name);

@@ -99,12 +99,16 @@ inline std::vector<AnnotatedPicture> read_coco_annotations(const std::filesystem
       detail::parse_coco({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
 
   std::unordered_map<std::int64_t, std::size_t> label_of, picture_of;
+  std::vector<bool> has_category(labels.size());
   for (const auto& [id, name] : parts.categories) {
     const auto label = labels.find(name);
     if (!label)
       throw Error(ErrorCode::bad_labels, "the model has no label of this category's name",
                   {.subject = name});
-    label_of.emplace(id, *label);
+    if (!label_of.emplace(id, *label).second || has_category[*label])
+      throw Error(ErrorCode::duplicate_name, "a category is listed twice",
+                  {.subject = name + " (" + std::to_string(id) + ")"});
+    has_category[*label] = true;
   }
   if (label_of.size() != labels.size())
     throw Error(ErrorCode::bad_labels, "the categories are not the model's labels",

@@ -14,6 +14,7 @@
 #include "query2label/core/error.hpp"
 #include "query2label/core/limits.hpp"
 #include "query2label/core/read_file.hpp"
+#include "query2label/core/utf8.hpp"
 #include "query2label/labels/label_set.hpp"
 #include "query2label/metrics/scored_images.hpp"
 
@@ -24,7 +25,8 @@ namespace detail {
 template <class Take>
 void for_each_voc_line(const std::filesystem::path& file, Take&& take) try {
   const std::vector<std::byte> bytes = read_file(file, Limits{}.label_file_bytes);
-  std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  std::string_view text =
+      without_byte_order_mark({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   constexpr std::string_view space = " \t\r";
   for (std::size_t number = 1; !text.empty(); ++number) {
     std::string_view line = text.substr(0, text.find('\n'));
@@ -67,6 +69,7 @@ inline std::vector<AnnotatedPicture> read_voc_annotations(const std::filesystem:
   for (std::size_t k = 0; k < labels.size(); ++k) {
     const std::filesystem::path truths = file_below(lists, labels[k] + "_" + split + ".txt");
     std::size_t known = 0;
+    std::vector<bool> is_known(pictures.size());
     detail::for_each_voc_line(
         truths, [&](std::string_view name, std::string_view truth, std::size_t number) {
           const auto fail = [&](ErrorCode code, std::string_view detail) {
@@ -75,6 +78,9 @@ inline std::vector<AnnotatedPicture> read_voc_annotations(const std::filesystem:
           const auto picture = picture_of.find(std::string(name));
           if (picture == picture_of.end())
             fail(ErrorCode::missing_entry, "a picture that the split does not list");
+          if (is_known[picture->second])
+            fail(ErrorCode::duplicate_name, "a picture is listed twice");
+          is_known[picture->second] = true;
           if (truth != "1" && truth != "0" && truth != "-1")
             fail(ErrorCode::bad_labels, "the second word is none of 1, 0 and -1");
           pictures[picture->second].truth[k] = truth == "1" ? 1 : truth == "0" ? unjudged : 0;

@@ -34,6 +34,13 @@ constexpr Utf8Character decode_utf8(std::string_view text, std::size_t at) noexc
   return {code, length};
 }
 
+/// `text` less the byte order mark that some editors put at its beginning.
+constexpr std::string_view without_byte_order_mark(std::string_view text) noexcept {
+  constexpr std::string_view mark = "\xEF\xBB\xBF";
+  if (text.starts_with(mark)) text.remove_prefix(mark.size());
+  return text;
+}
+
 /// The byte where `text` stops being UTF-8, or npos if all of it is.
 constexpr std::size_t find_invalid_utf8(std::string_view text) noexcept {
   for (std::size_t at = 0; at < text.size();) {

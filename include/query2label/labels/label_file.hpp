@@ -27,8 +27,7 @@ class LabelLines {
       throw Error(ErrorCode::limit_exceeded, "the label file is too large",
                   {.expected = "at most " + std::to_string(limits.label_file_bytes) + " bytes",
                    .actual = std::to_string(text.size())});
-    constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
-    if (text_.starts_with(byte_order_mark)) at_ = byte_order_mark.size();
+    at_ = text_.size() - without_byte_order_mark(text_).size();
     const std::size_t last = text_.find_last_not_of(" \t\r\n");
     end_ = last == std::string_view::npos ? at_ : text_.find('\n', last);
     if (end_ > text_.size()) end_ = text_.size();
@@ -164,14 +163,14 @@ inline LabelSet parse_label_csv(std::string_view text, const Limits& limits = {}
   return LabelSet(std::move(names), {.unit = "line", .first = heading ? 2u : 1u});
 }
 
-/// Reads a label file: CSV if its name ends in .csv, else plain text. Errors of the parsers, with
-/// the path, and of read_file.
+/// Reads a label file: CSV if its name ends in .csv or .CSV, else plain text. Errors of the
+/// parsers, with the path, and of read_file.
 inline LabelSet read_label_file(const std::filesystem::path& path, const Limits& limits = {}) {
   const std::vector<std::byte> bytes = read_file(path, limits.label_file_bytes);
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   try {
-    return path.extension() == ".csv" ? parse_label_csv(text, limits)
-                                      : parse_label_text(text, limits);
+    const bool is_csv = path.extension() == ".csv" || path.extension() == ".CSV";
+    return is_csv ? parse_label_csv(text, limits) : parse_label_text(text, limits);
   } catch (const Error& error) {
     throw error.in_file(path.native());
   }

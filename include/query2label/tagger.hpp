@@ -10,12 +10,14 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "query2label/core/aligned_buffer.hpp"
 #include "query2label/core/error.hpp"
 #include "query2label/core/float_environment.hpp"
+#include "query2label/core/is_finite.hpp"
 #include "query2label/core/limits.hpp"
 #include "query2label/core/precision.hpp"
 #include "query2label/core/schedule.hpp"
@@ -73,20 +75,22 @@ class Tagger {
   /// model is never partly loaded.
   [[nodiscard]] static Tagger load(const std::filesystem::path& path,
                                    const TaggerOptions& options = {}) {
-    const FloatEnvironmentScope standard(FloatEnvironment::standard());
-    Runner runner(options);
-    WeightOptions weight_options = options.weights;
-    weight_options.threads = runner.workers;
-    weight_options.runner = runner.runner;
-    ModelFile file = open_model_file(path, options.config_path, options.limits, weight_options,
-                                     options.precision);
-    Tagger tagger;
-    tagger.state_ = std::make_unique<State>(std::move(runner), make_model(file), options);
-    State& state = *tagger.state_;
-    state.set_labels(file, options);
-    state.set_thresholds(file, options);
-    if (options.self_test) state.test(file);
-    return tagger;
+    return with_memory_error("no memory for the model", path.native(), [&] {
+      const FloatEnvironmentScope standard(FloatEnvironment::standard());
+      Runner runner(options);
+      WeightOptions weight_options = options.weights;
+      weight_options.threads = runner.workers;
+      weight_options.runner = runner.runner;
+      ModelFile file = open_model_file(path, options.config_path, options.limits, weight_options,
+                                       options.precision);
+      Tagger tagger;
+      tagger.state_ = std::make_unique<State>(std::move(runner), make_model(file), options);
+      State& state = *tagger.state_;
+      state.set_labels(file, options);
+      state.set_thresholds(file, options);
+      if (options.self_test) state.test(file);
+      return tagger;
+    });
   }
 
   [[nodiscard]] const LabelSet& labels() const noexcept { return state_->labels; }
@@ -96,48 +100,57 @@ class Tagger {
   [[nodiscard]] const Query2Label<>& model() const noexcept { return state_->model; }
 
   /// The labels that apply, best first. Throws Error bad_argument for an empty picture,
-  /// non_finite_output when the weights overflow.
+  /// non_finite_output when the weights overflow (layers in int8 cut their inputs to the calibrated
+  /// range instead), out_of_memory.
   [[nodiscard]] std::vector<Tag> tag(const Image& image) const {
     return rank(scores(std::span(&image, 1)).front());
   }
   [[nodiscard]] std::vector<Tag> tag(const ImageView& image) const { return tag(to_rgb(image)); }
   [[nodiscard]] std::vector<std::vector<Tag>> tag(std::span<const Image> images) const {
-    std::vector<std::vector<Tag>> tags;
-    for (const std::vector<float>& image_scores : scores(images)) {
-      tags.push_back(rank(image_scores));
-    }
-    return tags;
+    return with_memory_error(no_memory, "", [&] {
+      std::vector<std::vector<Tag>> tags;
+      for (const std::vector<float>& image_scores : scores(images)) {
+        tags.push_back(rank(image_scores));
+      }
+      return tags;
+    });
   }
 
   /// The probability of every label in the model's order, for each picture: [N][K].
   [[nodiscard]] std::vector<std::vector<float>> scores(std::span<const Image> images) const {
-    std::vector<std::vector<float>> scores(images.size());
-    const std::size_t workers = state_->workers;
-    const std::size_t apart = state_->schedule == Schedule::throughput && workers > 1
-                                  ? images.size() - images.size() % workers
-                                  : 0;
-    parallel_for(*state_->runner, workers, apart,
-                 [&](std::size_t n, std::size_t) { score(images.subspan(n, 1), 1, &scores[n]); });
-    if (apart < images.size()) score(images.subspan(apart), workers, scores.data() + apart);
-    return scores;
+    return with_memory_error(no_memory, "", [&] {
+      std::vector<std::vector<float>> scores(images.size());
+      const std::size_t workers = state_->workers;
+      const std::size_t apart = state_->schedule == Schedule::throughput && workers > 1
+                                    ? images.size() - images.size() % workers
+                                    : 0;
+      parallel_for(*state_->runner, workers, apart,
+                   [&](std::size_t n, std::size_t) { score(images.subspan(n, 1), 1, &scores[n]); });
+      if (apart < images.size()) score(images.subspan(apart), workers, scores.data() + apart);
+      return scores;
+    });
   }
 
   /// Where the labels `labels` (indices in the model's order) were looked for: the cross-attention
-  /// of the last decoder layer, mean over heads. Throws Error bad_argument for an unknown label.
+  /// of the last decoder layer, mean over heads. Throws Error bad_argument for an unknown label,
+  /// non_finite_output, out_of_memory.
   [[nodiscard]] std::vector<AttentionMap> attention(const Image& image,
                                                     std::span<const std::size_t> labels) const {
     if (labels.empty()) return {};
-    const FloatEnvironmentScope standard(FloatEnvironment::standard());
-    const Lease session(*state_, state_->workers);
-    const Memory<float> memory = encode(*session, std::span(&image, 1), state_->workers);
-    const QueryResult<float> result =
-        session->query(memory, {{labels.begin(), labels.end()}, true});
-    std::vector<AttentionMap> maps;
-    for (std::size_t i = 0; i < labels.size(); ++i) {
-      maps.push_back(
-          {labels[i], result.height, result.width, result.mean_map(0, result.layers - 1, i)});
-    }
-    return maps;
+    return with_memory_error(no_memory, "", [&] {
+      const FloatEnvironmentScope standard(FloatEnvironment::standard());
+      const Lease session(*state_, state_->workers);
+      const Memory<float> memory = encode(*session, std::span(&image, 1), state_->workers);
+      const QueryResult<float> result =
+          session->query(memory, {{labels.begin(), labels.end()}, true});
+      std::vector<AttentionMap> maps;
+      for (std::size_t i = 0; i < labels.size(); ++i) {
+        require_finite(result.image_logits(0)[i]);
+        maps.push_back(
+            {labels[i], result.height, result.width, result.mean_map(0, result.layers - 1, i)});
+      }
+      return maps;
+    });
   }
 
   /// The tags that `scores` of one picture, in the model's order, make under this tagger's options.
@@ -153,6 +166,7 @@ class Tagger {
 
  private:
   using Model = Query2Label<>;
+  static constexpr std::string_view no_memory = "no memory to tag pictures";
 
   /// What `work` returns; its errors name the model file.
   template <class Work>
@@ -283,10 +297,14 @@ class Tagger {
     return session.encode({pixels.data(), images.size(), side, side, 3});
   }
 
-  static float probability(float logit) {
-    if (!std::isfinite(logit)) {
+  static void require_finite(float logit) {
+    if (!is_finite(logit)) {
       throw Error(ErrorCode::non_finite_output, "the model's answer is not a number");
     }
+  }
+
+  static float probability(float logit) {
+    require_finite(logit);
     return static_cast<float>(1.0 / (1.0 + std::exp(-static_cast<double>(logit))));
   }
 

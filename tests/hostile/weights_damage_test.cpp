@@ -59,6 +59,8 @@ Outcome outcome_of(const std::string& file) {
   } catch (const q2l::Error& error) {
     out.refused = true;
     if (error.detail().empty()) throw std::logic_error("an error without words");
+    if (error.place().offset.value_or(0) > file.size())
+      throw std::logic_error("an error about a byte beyond the file");
   }
   return out;
 }

@@ -3,14 +3,27 @@
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "query2label/core/crc32.hpp"
 #include "support/error_of.hpp"
 
 using q2l::ErrorCode;
 using q2l::LabelSet;
 using q2l::test::error_of;
+
+namespace {
+
+std::uint32_t checksum(const LabelSet& labels) {
+  std::string lines;
+  for (const std::string& name : labels) lines += (lines.empty() ? "" : "\n") + name;
+  return q2l::crc32(std::as_bytes(std::span(lines)));
+}
+
+}  // namespace
 
 TEST_CASE("The built-in label sets have the data sets' sizes and order", "[labels]") {
   const LabelSet coco = LabelSet::coco80();
@@ -19,11 +32,13 @@ TEST_CASE("The built-in label sets have the data sets' sizes and order", "[label
   CHECK(coco[9] == "traffic light");
   CHECK(coco[56] == "chair");
   CHECK(coco[79] == "toothbrush");
+  // All names, each on a line, as torchvision lists them (models/_meta.py, less what it pads with).
+  CHECK(checksum(coco) == 0x29E2BBA5u);
 
   const LabelSet voc = LabelSet::voc20();
   REQUIRE(voc.size() == 20);
   CHECK(voc[14] == "person");
-  CHECK(std::is_sorted(voc.begin(), voc.end()));
+  CHECK(checksum(voc) == 0x189D8C50u);
 
   const LabelSet nus = LabelSet::nus81();
   REQUIRE(nus.size() == 81);
@@ -60,6 +75,11 @@ TEST_CASE("A repeated or empty label is refused with its place", "[labels]") {
   const auto empty = error_of([] { LabelSet({"cat", ""}); });
   CHECK(empty.code() == ErrorCode::bad_labels);
   CHECK(empty.place().subject == "label 1");
+  for (const char* name : {"  ", "\x1b[31m", "a\nb", "\xE2\x80\xAE", "\xff"}) {
+    const auto error = error_of([&] { LabelSet({"cat", name}); });
+    CHECK(error.code() == ErrorCode::bad_labels);
+    CHECK(error.place().subject == "label 1");
+  }
 }
 
 TEST_CASE("A label file that does not fit the head says both counts", "[labels]") {

@@ -46,6 +46,8 @@ TEST_CASE("A rare outlier is cut off where that pays", "[model]") {
   const float least = quantization_of(values, ScaleChoice::mean_squared_error).scale;
   CHECK(least < all);
   CHECK(least > 0.9f / 255);
+  for (float& x : values) x = -x;
+  CHECK(quantization_of(values, ScaleChoice::percentile).scale == Approx(1.0 / 255).epsilon(0.01));
 }
 
 TEST_CASE("Calibration plans int8 for the layers it saw", "[model]") {
@@ -56,6 +58,14 @@ TEST_CASE("Calibration plans int8 for the layers it saw", "[model]") {
   CHECK(plan.settings("a").precision == Precision::int8);
   CHECK(plan.settings("a").input == Quantization{1.0f, 0});
   CHECK(plan.settings("never seen").precision == Precision::bf16);
+}
+
+TEST_CASE("A layer's range is that of all it saw", "[model]") {
+  Calibration calibration;
+  for (const std::vector<float>& values : {std::vector<float>{0, 155}, {-100, 1}, {3, 3}}) {
+    calibration.observe("a", {values.data(), 1, values.size()}, {});
+  }
+  CHECK(calibration.plan(ScaleChoice::min_max).settings("a").input == Quantization{1.0f, 100});
 }
 
 TEST_CASE("The layers that damage most become bf16 until the rest keeps within the budget",
@@ -82,6 +92,20 @@ TEST_CASE("The layers that damage most become bf16 until the rest keeps within t
   q2l::keep_within(plan, damages, 0.03);
   CHECK(plan.settings("a").precision == Precision::int8);
   CHECK(plan.settings("c").precision == Precision::bf16);
+}
+
+TEST_CASE("A damage that is no number keeps no layer in int8", "[model]") {
+  const float inf = std::numeric_limits<float>::infinity();
+  CHECK(q2l::relative_error(std::vector<float>{1, 1}, std::vector<float>{1, 1}) == 0);
+  for (const auto& changed : {std::vector<float>{1, 2}, std::vector<float>{1, inf},
+                              std::vector<float>{1, std::nanf("")}}) {
+    const double error = q2l::relative_error(changed, std::vector<float>{1, 1});
+    CHECK(error == std::numeric_limits<double>::infinity());
+    PrecisionPlan plan(Precision::int8);
+    plan.set_input("a", {});
+    q2l::keep_within(plan, {{"a", error}}, 0.01);
+    CHECK(plan.settings("a").precision == Precision::bf16);
+  }
 }
 
 TEST_CASE("A plan survives the way through a model file's metadata", "[model]") {

@@ -3,6 +3,7 @@
 
 #include <catch2/catch.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "support/error_of.hpp"
@@ -69,6 +70,52 @@ TEST_CASE("The configuration adds what the tensors cannot show", "[model]") {
   CHECK(config.normalization.std == std::array<float, 3>{0.5f, 0.5f, 0.25f});
 }
 
+TEST_CASE("TResNet sees pixels from 0 to 1, unless the configuration says otherwise", "[model]") {
+  WeightMap weights;
+  add(weights, "query_embed.weight", {5, 16});
+  add(weights, "transformer.decoder.layers.0.linear1.weight", {24, 16});
+  add(weights, "backbone.0.body.body.conv1.0.weight", {8, 48, 3, 3});
+  for (const char* stage : {"1", "2", "3", "4"}) {
+    const std::string block = "backbone.0.body.body.layer" + std::string(stage) + ".0.";
+    add(weights, block + "conv1.0.weight", {8, 8, 3, 3});
+    add(weights, block + "conv2.0.weight", {8, 8, 3, 3});
+  }
+  const auto normalization = [&](const char* json) {
+    return q2l::make_model_config(nlohmann::json::parse(json), weights).normalization;
+  };
+  CHECK(normalization("{}") == q2l::PixelNormalization::unit());
+  CHECK(normalization(R"({"orid_norm": true})") == q2l::PixelNormalization::unit());
+  CHECK(normalization(R"({"orid_norm": false})") == q2l::PixelNormalization::imagenet());
+}
+
+TEST_CASE("Without an encoder the configuration tells the order of the norms", "[model]") {
+  WeightMap weights = small_model();
+  WeightMap headless;
+  for (const std::string& name : weights.names()) {
+    if (!name.starts_with("transformer.encoder")) add(headless, name, weights.shape(name));
+  }
+  const auto pre_norm = [&](const char* json) {
+    return q2l::make_model_config(nlohmann::json::parse(json), headless).transformer.pre_norm;
+  };
+  CHECK_FALSE(pre_norm("{}"));
+  CHECK(pre_norm(R"({"pre_norm": true})"));
+}
+
+TEST_CASE("What neither weights nor configuration tell is named", "[model]") {
+  using Assumed = std::vector<std::pair<std::string, std::string>>;
+  CHECK(config_of("{}").assumed == Assumed{{"nheads", "4"}});
+  CHECK(config_of(R"({"nheads": 4})").assumed.empty());
+  WeightMap weights;
+  add(weights, "query_embed.weight", {5, 16});
+  add(weights, "transformer.decoder.layers.0.linear1.weight", {24, 16});
+  add(weights, "backbone.0.body.conv1.weight", {8, 3, 7, 7});
+  for (const char* stage : {"1", "2", "3", "4"}) {
+    add(weights, "backbone.0.body.layer" + std::string(stage) + ".0.conv1.weight", {8, 8, 3, 3});
+  }
+  CHECK(q2l::make_model_config(nlohmann::json::object(), weights).assumed ==
+        Assumed{{"pre_norm", "false"}, {"nheads", "4"}, {"img_size", "448"}});
+}
+
 TEST_CASE("A named backbone means exactly its published shape", "[model]") {
   const ModelConfig config = config_of(R"({"backbone": "resnet18"})");
   CHECK(std::get<q2l::ResNetShape>(config.backbone) == q2l::ResNetShape{false, {2, 2, 2, 2}, 64});
@@ -89,7 +136,7 @@ TEST_CASE("A configuration that does not fit is refused, naming the key", "[mode
       Row{R"({"nheads": 0})", "nheads"}, Row{R"({"nheads": 3})", "nheads"},
       Row{R"({"nheads": 17})", "nheads"}, Row{R"({"img_size": 0})", "img_size"},
       Row{R"({"img_size": 1})", "img_size"}, Row{R"({"img_size": 447})", "img_size"},
-      Row{R"({"img_size": 1000000000})", "img_size"}, Row{R"({"img_size": [448, 0]})", "img_size"},
+      Row{R"({"img_size": 2080})", "img_size"}, Row{R"({"img_size": [448, 0]})", "img_size"},
       Row{R"({"pre_norm": true})", "pre_norm"}, Row{R"({"pre_norm": 1})", "pre_norm"},
       Row{R"({"keep_input_proj": false})", "keep_input_proj"},
       Row{R"({"keep_first_self_attn_dec": true})", "keep_first_self_attn_dec"},
@@ -130,6 +177,26 @@ TEST_CASE("The description of a backbone is an object", "[model]") {
         ErrorCode::bad_config);
   CHECK(error_of([] { config_of(R"({"backbone_arch": "deep"})"); }).code() ==
         ErrorCode::bad_config);
+}
+
+TEST_CASE("A position code of another shape is refused", "[model][hostile]") {
+  using Shape = WeightMap::Shape;
+  for (const Shape& shape :
+       {Shape{}, Shape{1, 16, 3}, Shape{2, 16, 3, 3}, Shape{1, 8, 3, 3}, Shape{1, 16, 3, 4},
+        Shape{1, 16, 0, 0}, Shape{1, 16, 65, 65}, Shape{1, 0, 1ull << 33, 1ull << 33}}) {
+    WeightMap weights;
+    const WeightMap usual = small_model();
+    for (const std::string& name : usual.names()) {
+      add(weights, name, name == "backbone.1.pe" ? shape : usual.shape(name));
+    }
+    const q2l::Error error =
+        error_of([&] { q2l::make_model_config(nlohmann::json::object(), weights); });
+    CHECK(error.code() == ErrorCode::shape_mismatch);
+    CHECK(error.place().subject == "backbone.1.pe");
+  }
+  const q2l::ModelConfig larger = q2l::make_model_config(
+      nlohmann::json::parse(R"({"img_size": 4096})"), small_model(), {.model_side = 4096});
+  CHECK(larger.image_size == 4096);
 }
 
 TEST_CASE("What is no Query2Label model is refused", "[model]") {

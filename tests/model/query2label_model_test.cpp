@@ -4,8 +4,10 @@
 #include <algorithm>
 #include <array>
 #include <catch2/catch.hpp>
+#include <cfenv>
 #include <cmath>
 #include <cstdint>
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <map>
@@ -116,6 +118,44 @@ TEST_CASE("A checkpoint that PyTorch wrote loads directly and scores as PyTorch 
   }
 }
 
+TEST_CASE("A checkpoint's configuration is the one named, else config_new.json, else NAME.json",
+          "[model]") {
+  const q2l::test::TemporaryFolder folder;
+  const std::string model =
+      folder.write("model.pkl", q2l::test::content_of(checkpoints + "resnet_basic.pkl"));
+  const auto write_heads = [&](const char* name, int heads) {
+    nlohmann::json config = read_json(checkpoints + "resnet_basic.json");
+    config["nheads"] = heads;
+    return folder.write(name, config.dump());
+  };
+  const auto heads = [&](const std::filesystem::path& config) {
+    return q2l::open_model_file(model, config).config.transformer.heads;
+  };
+  CHECK(heads("") == 4);  // the reference's default
+  write_heads("model.json", 1);
+  CHECK(heads("") == 1);
+  write_heads("config_new.json", 2);
+  CHECK(heads("") == 2);
+  CHECK(heads(write_heads("named.json", 8)) == 8);
+}
+
+TEST_CASE("A configuration beside the metadata leaves the pixels as they say", "[model]") {
+  const q2l::test::TemporaryFolder folder;
+  rewrite(std::string(Q2L_EXAMPLES_DIR) + "/data/demo.safetensors", folder / "model.safetensors",
+          [&](auto&, std::map<std::string, std::string>& metadata) {
+            folder.write("config_new.json", metadata.at("config"));
+            metadata.erase("config");
+            metadata["mean"] = "[0.25, 0.5, 0.75]";
+            metadata["std"] = "[1, 2, 4]";
+          });
+  const q2l::PixelNormalization expected{{0.25f, 0.5f, 0.75f}, {1.0f, 2.0f, 4.0f}};
+  for (const char* config : {"", "config_new.json"}) {
+    const auto path = *config ? (folder / config).string() : "";
+    CHECK(q2l::open_model_file(folder / "model.safetensors", path).config.normalization ==
+          expected);
+  }
+}
+
 TEST_CASE("Logits and maps have the same bits for any number of threads and batch position",
           "[model]") {
   const std::string family = GENERATE(from_range(families.begin(), families.end()));
@@ -189,12 +229,28 @@ TEST_CASE("Other resolutions work where the stride divides them, and are refused
   const Model model = load_model(checkpoints + family + ".pkl");
   const std::size_t height = 3 * 32, width = 4 * 32;
   const std::vector<float> pixels = pictures(1, height, width, 3);
-  for (const float logit : logits_of(model, pixels, 1, height, width, 2)) {
-    CHECK(std::isfinite(logit));
-  }
+  q2l::SerialRunner runner;
+  q2l::Session session(model, runner, 1);
+  const auto result = session.query(session.encode({pixels.data(), 1, height, width, 3}));
+  CHECK(result.height == height / model.stride());
+  CHECK(result.width == width / model.stride());
   const std::vector<float> odd = pictures(1, 40, 40, 3);
   CHECK(q2l::test::error_of([&] { logits_of(model, odd, 1, 40, 40, 1); }).code() ==
         ErrorCode::bad_argument);
+}
+
+TEST_CASE("A map for the features must have room for every picture", "[model]") {
+  const Model model = load_model(checkpoints + "resnet_basic.pkl");
+  const std::size_t side = model.config().image_size;
+  const std::vector<float> pixels = pictures(2, side, side, 3);
+  q2l::SerialRunner runner;
+  q2l::Session session(model, runner, 1);
+  const std::size_t extent = side / model.stride(), channels = model.backbone_channels();
+  std::vector<float> one(extent * extent * channels);
+  CHECK(q2l::test::error_of([&] {
+          static_cast<void>(session.encode({pixels.data(), 2, side, side, 3},
+                                           {one.data(), 1, extent, extent, channels}));
+        }).code() == ErrorCode::bad_argument);
 }
 
 TEST_CASE("A model of one family alone answers as the one for any", "[model]") {
@@ -222,6 +278,17 @@ TEST_CASE("A ResNet without blocks in a stage is refused", "[model]") {
   CHECK(q2l::test::error_of([&] {
           static_cast<void>(Model::load(file.weights, file.config));
         }).code() == ErrorCode::bad_config);
+}
+
+TEST_CASE("The host's rounding changes nothing at other resolutions either",
+          "[model][hostile][N10]") {
+  const Model model = load_model(checkpoints + "resnet_basic.pkl");
+  const std::vector<float> pixels = pictures(1, 128, 64, 3);
+  const std::vector<float> expected = logits_of(model, pixels, 1, 128, 64, 1);
+  std::fesetround(FE_UPWARD);
+  const std::vector<float> logits = logits_of(model, pixels, 1, 128, 64, 1);
+  std::fesetround(FE_TONEAREST);
+  CHECK(logits == expected);
 }
 
 TEST_CASE("After the first call of a size a session allocates no more scratch", "[model]") {
@@ -328,11 +395,13 @@ TEST_CASE("A packed file that is foreign or damaged is refused", "[model][packed
   };
   const std::string own = q2l::PackedLayout::of<float, q2l::simd::DefaultArch>().describe();
 
-  for (auto change : std::array<void (*)(q2l::PackedLayout&), 4>{
+  for (auto change : std::array<void (*)(q2l::PackedLayout&), 6>{
            [](q2l::PackedLayout& layout) { ++layout.version; },
            [](q2l::PackedLayout& layout) { layout.lanes *= 2; },
            [](q2l::PackedLayout& layout) { ++layout.tile_vectors; },
-           [](q2l::PackedLayout& layout) { ++layout.narrow_vectors; }}) {
+           [](q2l::PackedLayout& layout) { ++layout.narrow_vectors; },
+           [](q2l::PackedLayout& layout) { ++layout.int8_group; },
+           [](q2l::PackedLayout& layout) { ++layout.int8_offset; }}) {
     const q2l::Error foreign = error_after([&](Tensors&, Metadata& metadata) {
       q2l::PackedLayout layout = q2l::PackedLayout::of<float, q2l::simd::DefaultArch>();
       change(layout);
@@ -342,6 +411,22 @@ TEST_CASE("A packed file that is foreign or damaged is refused", "[model][packed
     CHECK(foreign.place().expected == own);
     CHECK(foreign.detail().find("convert the plain model file again") != std::string::npos);
   }
+
+  rewrite(packed, damaged, [](Tensors&, Metadata& metadata) {
+    q2l::PackedLayout layout = q2l::PackedLayout::of<float, q2l::simd::DefaultArch>();
+    layout.instruction_set = "of another name, with the same layout";
+    metadata["packed"] = q2l::packed_layout_text(layout);
+  });
+  CHECK_NOTHROW(load_model(damaged));
+
+  const q2l::Error no_shapes =
+      error_after([](Tensors&, Metadata& metadata) { metadata.erase("tensors"); });
+  CHECK(no_shapes.code() == ErrorCode::missing_entry);
+  CHECK(no_shapes.place().subject == "tensors");
+  const q2l::Error half = q2l::test::error_of(
+      [&] { (void)q2l::open_model_file(packed, "", {}, {}, q2l::Precision::bf16); });
+  CHECK(half.code() == ErrorCode::bad_argument);
+  CHECK(half.place().expected == "f32");
 
   const q2l::Error missing = error_after([](Tensors& t, Metadata&) { t.erase(t.begin() + 3); });
   CHECK(missing.code() == ErrorCode::missing_tensor);

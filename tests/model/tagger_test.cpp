@@ -157,14 +157,23 @@ TEST_CASE("Thresholds, top-k and labels are options", "[tagger]") {
   CHECK(error.code() == ErrorCode::label_count_mismatch);
 }
 
-TEST_CASE("Attention maps sum to one and show as Eigen matrices", "[tagger]") {
+TEST_CASE("Attention maps are the last decoder layer's, and show as Eigen matrices", "[tagger]") {
   const Tagger tagger = Tagger::load(demo, {.threads = 1});
   const q2l::Image picture = q2l::read_image(examples + "scene4.png");
   const std::vector<std::size_t> labels{3, 0};
   const auto maps = tagger.attention(picture, labels);
   REQUIRE(maps.size() == 2);
-  CHECK(maps[0].label == 3);
-  for (const q2l::AttentionMap& map : maps) {
+  q2l::SerialRunner runner;
+  q2l::Session session(tagger.model(), runner, 1);
+  const std::size_t side = tagger.config().image_size;
+  std::vector<float> pixels(side * side * 3);
+  q2l::preprocess_into(picture, static_cast<int>(side), tagger.config().normalization, pixels);
+  const auto all = session.query(session.encode({pixels.data(), 1, side, side, 3}), {{}, true});
+  CHECK(maps[0].values != maps[1].values);
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    const q2l::AttentionMap& map = maps[i];
+    CHECK(map.label == labels[i]);
+    CHECK(map.values == all.mean_map(0, all.layers - 1, labels[i]));
     const auto view =
         q2l::eigen_view(q2l::Matrix<const float>{map.values.data(), map.height, map.width});
     CHECK(view.sum() == Approx(1).margin(1e-5));
@@ -221,6 +230,35 @@ TEST_CASE("What a model file says of itself is checked, and errors name the file
     CHECK(error.code() == ErrorCode::bad_config);
     CHECK(error.place().subject == "self_test");
   }
+}
+
+TEST_CASE("Pixels and thresholds are as the model file says, unless options say otherwise",
+          "[tagger]") {
+  const q2l::test::TemporaryFolder folder;
+  const std::string copy = folder / "model.safetensors";
+  const q2l::MappedFile file(demo);
+  q2l::Safetensors content = q2l::parse_safetensors(file.bytes());
+  std::vector<q2l::TensorBytes> tensors;
+  for (const q2l::TensorEntry& t : content.tensors)
+    tensors.push_back({t.name, t.dtype, t.shape, t.storage});
+  std::vector<float> thresholds(nlohmann::json::parse(content.metadata.at("labels")).size(), 1.0f);
+  thresholds[2] = 0.0f;
+  content.metadata["mean"] = "[0.25, 0.5, 0.75]";
+  content.metadata["std"] = "[1, 2, 4]";
+  content.metadata["thresholds"] = nlohmann::json(thresholds).dump();
+  q2l::write_safetensors(copy, tensors, content.metadata);
+
+  const Tagger tagger = Tagger::load(copy, {.threads = 1});
+  CHECK(tagger.config().normalization ==
+        q2l::PixelNormalization{{0.25f, 0.5f, 0.75f}, {1.0f, 2.0f, 4.0f}});
+  CHECK(tagger.thresholds() == thresholds);
+  const q2l::Image picture = q2l::read_image(examples + "scene1.jpg");
+  const std::vector<q2l::Tag> tags = tagger.tag(picture);
+  REQUIRE(tags.size() == 1);
+  CHECK(tags.front().index == 2);
+  CHECK(tags.front().label == tagger.labels()[2]);
+  const Tagger other = Tagger::load(copy, {.thresholds = {0.0f}, .threads = 1});
+  CHECK(other.tag(picture).size() == other.labels().size());
 }
 
 TEST_CASE("A model that fails to load names the file", "[tagger]") {

@@ -244,14 +244,46 @@ TEST_CASE("Tensors of other kinds are named in the error", "[weights][torch][P19
       call(global("torch._utils", "_rebuild_parameter"),
            {call(global("torch._utils", "_rebuild_parameter"), {plain, "\x88", "}"}), "\x88", "}"});
   const std::string short_call = call(global("torch._utils", "_rebuild_tensor_v2"), {"N"});
-  for (const std::string& value : {rebuild_v3, wrapped, twice, short_call})
+  const auto with_flags = [](const std::string& flags) {
+    return call(global("torch._utils", "_rebuild_tensor_v2"),
+                {storage("0", 4), integer(0), integers({4}), integers({1}), "\x89", "}", flags});
+  };
+  const std::string negated = with_flags(dict({{"neg", "\x88"}}));
+  for (const std::string& value : {rebuild_v3, wrapped, twice, short_call, negated})
     CHECK(error_reading(one_tensor(value)).code() == ErrorCode::unsupported_tensor);
   const std::string first = call(global("torch._utils", "_rebuild_tensor"),
                                  {storage("0", 4), "K\x00"s, integers({4}), integers({1})});
   const std::string with_state =
       call(global("torch._utils", "_rebuild_parameter_with_state"), {plain, "\x88", "}", "}"});
-  for (const std::string& value : {first, with_state})
+  for (const std::string& value : {first, with_state, with_flags("}")})
     CHECK(read(one_tensor(value)).tensors.size() == 1);
+}
+
+TEST_CASE("What is no tensor among the weights is passed over", "[weights][torch][P7]") {
+  const std::string arguments = call(global("argparse", "Namespace"), {});
+  const std::string score = call(global("numpy.core.multiarray", "scalar"),
+                                 {call(global("numpy", "dtype"), {text("f8")}), text("12345678")});
+  const std::string body =
+      dict({{"w", plain}, {"epoch", "K\x03"}, {"args", arguments}, {"best_mAP", score}});
+  const std::string file = build_zip(members(body, {four_floats}));
+  const TorchCheckpoint checkpoint = read(file);
+  REQUIRE(checkpoint.tensors.size() == 1);
+  CHECK(checkpoint.tensors[0].name == "w");
+  CHECK(checkpoint.foreign_globals.contains("argparse.Namespace"));
+}
+
+TEST_CASE("Tensors cannot repeat what is stored without bound", "[weights][torch][P18]") {
+  const auto repeating = [](std::size_t count) {
+    std::vector<std::pair<std::string, std::string>> tensors;
+    for (std::size_t i = 0; i < count; ++i)
+      tensors.emplace_back("w" + std::to_string(i),
+                           tensor(storage("0", 4), 0, {1 << 12, 1 << 10}, {0, 0}));
+    return build_zip(members(dict(tensors), {four_floats}));
+  };
+  CHECK(read(repeating(4)).tensors.size() == 4);  // 2^24 elements in all
+  const q2l::Error error = error_reading(repeating(5));
+  CHECK(error.code() == ErrorCode::limit_exceeded);
+  CHECK(error.place().subject == "w4");
 }
 
 TEST_CASE("Storages that are impossible or absent are refused", "[weights][torch][P15]") {

@@ -60,6 +60,13 @@ TEST_CASE("Formats are told by content and prefixes taken off", "[weights][map]"
   }
 }
 
+TEST_CASE("The state dict that was not taken is told, too", "[weights][map][P21]") {
+  const TemporaryFolder folder;
+  const auto path = folder.write("model.pth", weight_fixture("with_average.pth"));
+  CHECK(WeightMap::load(path).note() ==
+        "tensors of 'model', not of 'model_ema', without the prefix 'module.'");
+}
+
 TEST_CASE("A safetensors file gives its metadata, and its prefix goes, too", "[weights][map]") {
   const TemporaryFolder folder;
   const std::vector<double> values{1, 2};
@@ -170,6 +177,12 @@ TEST_CASE("A wrong configuration cannot ask for more memory than the weights hav
   CHECK(error_of([&] {
           (void)misshapen.take<float>("a", {1ull << 40, 1ull << 40});
         }).code() == ErrorCode::bad_shape);
+  WeightMap many = small_map();
+  const q2l::Error error = error_of([&] {
+    for (int i = 0; i < 100; ++i) (void)many.take<float>("n" + std::to_string(i), {1000});
+  });
+  CHECK(error.code() == ErrorCode::missing_tensor);
+  CHECK(error.detail().find("66 missing") != std::string::npos);
 }
 
 TEST_CASE("A non-finite weight names file, tensor and place", "[weights][map][N1]") {
@@ -185,6 +198,22 @@ TEST_CASE("A non-finite weight names file, tensor and place", "[weights][map][N1
   CHECK(error.place().path == (folder / "m").string());
   CHECK(error.place().subject == "w");
   CHECK(error.place().offset == data + 8);
+  CHECK(error.place().actual == "element 2");
+}
+
+TEST_CASE("A weight that a scale makes infinite is named", "[weights][map][N2]") {
+  const TemporaryFolder folder;
+  const std::vector<std::int8_t> values{1, 1, -127, 3};
+  const std::vector<float> scale{1, 3e38f};
+  q2l::write_safetensors(
+      folder / "m",
+      std::vector<q2l::TensorBytes>{{"w", Dtype::i8, {2, 2}, std::as_bytes(std::span(values))},
+                                    {"w_scale", Dtype::f32, {2}, std::as_bytes(std::span(scale))}});
+  WeightMap map = WeightMap::load(folder / "m");
+  const q2l::Error error = error_of([&] { (void)map.take<float>("w", {2, 2}); });
+  CHECK(error.code() == ErrorCode::non_finite);
+  CHECK(error.place().path == (folder / "m").string());
+  CHECK(error.place().subject == "w");
   CHECK(error.place().actual == "element 2");
 }
 

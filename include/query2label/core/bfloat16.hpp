@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 
@@ -24,6 +25,13 @@ inline bfloat16 to_bfloat16(float value) noexcept {
   const auto bits = std::bit_cast<std::uint32_t>(value);
   if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return {static_cast<std::uint16_t>(bits >> 16 | 0x40u)};
   return {static_cast<std::uint16_t>((bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16)};
+}
+
+/// The same, but what lies beyond the largest bfloat16 (3.39e38) becomes that: for weights, which
+/// are finite.
+inline bfloat16 to_finite_bfloat16(float value) noexcept {
+  constexpr float most = 0x1.FEp127f;
+  return to_bfloat16(std::clamp(value, -most, most));
 }
 
 }  // namespace q2l

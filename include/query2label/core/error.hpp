@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -17,75 +18,166 @@ namespace q2l {
 /// What kind of thing went wrong. `to_string` gives the name that messages print.
 enum class ErrorCode {
   // files
-  io, not_regular_file, file_changed, path_escape, out_of_memory, output_io,
+  io,
+  not_regular_file,
+  file_changed,
+  path_escape,
+  out_of_memory,
+  output_io,
   // containers and parsers
-  truncated, bad_magic, bad_header, limit_exceeded, bad_encoding, bad_shape, bad_offset,
-  size_mismatch, overlap, duplicate_name, bad_dtype, bad_json, bad_zip, encrypted,
-  unsupported_zip, checksum_mismatch, unsupported_compression, missing_entry, ambiguous, unsupported,
+  truncated,
+  bad_magic,
+  bad_header,
+  limit_exceeded,
+  bad_encoding,
+  bad_shape,
+  bad_offset,
+  size_mismatch,
+  overlap,
+  duplicate_name,
+  bad_dtype,
+  bad_json,
+  bad_zip,
+  encrypted,
+  unsupported_zip,
+  checksum_mismatch,
+  unsupported_compression,
+  missing_entry,
+  ambiguous,
+  unsupported,
   // pickle
-  bad_opcode, stack_underflow, forbidden_global, bad_memo, cycle, bad_storage, unsupported_tensor,
+  bad_opcode,
+  stack_underflow,
+  forbidden_global,
+  bad_memo,
+  cycle,
+  bad_storage,
+  unsupported_tensor,
   // configuration and weights
-  bad_config, missing_tensor, unexpected_tensor, shape_mismatch, non_finite, bad_weights,
-  self_test_failed, label_count_mismatch, bad_labels,
+  bad_config,
+  missing_tensor,
+  unexpected_tensor,
+  shape_mismatch,
+  non_finite,
+  bad_weights,
+  self_test_failed,
+  label_count_mismatch,
+  bad_labels,
   // images
-  image_unsupported, image_truncated, image_too_large, bad_image,
+  image_unsupported,
+  image_truncated,
+  image_too_large,
+  bad_image,
   // calls
-  bad_argument, non_finite_output, unsupported_cpu, gpu,
+  bad_argument,
+  non_finite_output,
+  unsupported_cpu,
+  gpu,
 };
 
 /// The name of a code as messages print it, for example "BadShape".
 constexpr std::string_view to_string(ErrorCode code) noexcept {
   switch (code) {
-    case ErrorCode::io: return "Io";
-    case ErrorCode::not_regular_file: return "NotRegularFile";
-    case ErrorCode::file_changed: return "FileChanged";
-    case ErrorCode::path_escape: return "PathEscape";
-    case ErrorCode::out_of_memory: return "OutOfMemory";
-    case ErrorCode::output_io: return "OutputIo";
-    case ErrorCode::truncated: return "Truncated";
-    case ErrorCode::bad_magic: return "BadMagic";
-    case ErrorCode::bad_header: return "BadHeader";
-    case ErrorCode::limit_exceeded: return "LimitExceeded";
-    case ErrorCode::bad_encoding: return "BadEncoding";
-    case ErrorCode::bad_shape: return "BadShape";
-    case ErrorCode::bad_offset: return "BadOffset";
-    case ErrorCode::size_mismatch: return "SizeMismatch";
-    case ErrorCode::overlap: return "Overlap";
-    case ErrorCode::duplicate_name: return "DuplicateName";
-    case ErrorCode::bad_dtype: return "BadDtype";
-    case ErrorCode::bad_json: return "BadJson";
-    case ErrorCode::bad_zip: return "BadZip";
-    case ErrorCode::encrypted: return "Encrypted";
-    case ErrorCode::unsupported_zip: return "UnsupportedZip";
-    case ErrorCode::checksum_mismatch: return "ChecksumMismatch";
-    case ErrorCode::unsupported_compression: return "UnsupportedCompression";
-    case ErrorCode::missing_entry: return "MissingEntry";
-    case ErrorCode::ambiguous: return "Ambiguous";
-    case ErrorCode::unsupported: return "Unsupported";
-    case ErrorCode::bad_opcode: return "BadOpcode";
-    case ErrorCode::stack_underflow: return "StackUnderflow";
-    case ErrorCode::forbidden_global: return "ForbiddenGlobal";
-    case ErrorCode::bad_memo: return "BadMemo";
-    case ErrorCode::cycle: return "Cycle";
-    case ErrorCode::bad_storage: return "BadStorage";
-    case ErrorCode::unsupported_tensor: return "UnsupportedTensor";
-    case ErrorCode::bad_config: return "BadConfig";
-    case ErrorCode::missing_tensor: return "MissingTensor";
-    case ErrorCode::unexpected_tensor: return "UnexpectedTensor";
-    case ErrorCode::shape_mismatch: return "ShapeMismatch";
-    case ErrorCode::non_finite: return "NonFinite";
-    case ErrorCode::bad_weights: return "BadWeights";
-    case ErrorCode::self_test_failed: return "SelfTestFailed";
-    case ErrorCode::label_count_mismatch: return "LabelCountMismatch";
-    case ErrorCode::bad_labels: return "BadLabels";
-    case ErrorCode::image_unsupported: return "ImageUnsupported";
-    case ErrorCode::image_truncated: return "ImageTruncated";
-    case ErrorCode::image_too_large: return "ImageTooLarge";
-    case ErrorCode::bad_image: return "BadImage";
-    case ErrorCode::bad_argument: return "BadArgument";
-    case ErrorCode::non_finite_output: return "NonFiniteOutput";
-    case ErrorCode::unsupported_cpu: return "UnsupportedCpu";
-    case ErrorCode::gpu: return "Gpu";
+    case ErrorCode::io:
+      return "Io";
+    case ErrorCode::not_regular_file:
+      return "NotRegularFile";
+    case ErrorCode::file_changed:
+      return "FileChanged";
+    case ErrorCode::path_escape:
+      return "PathEscape";
+    case ErrorCode::out_of_memory:
+      return "OutOfMemory";
+    case ErrorCode::output_io:
+      return "OutputIo";
+    case ErrorCode::truncated:
+      return "Truncated";
+    case ErrorCode::bad_magic:
+      return "BadMagic";
+    case ErrorCode::bad_header:
+      return "BadHeader";
+    case ErrorCode::limit_exceeded:
+      return "LimitExceeded";
+    case ErrorCode::bad_encoding:
+      return "BadEncoding";
+    case ErrorCode::bad_shape:
+      return "BadShape";
+    case ErrorCode::bad_offset:
+      return "BadOffset";
+    case ErrorCode::size_mismatch:
+      return "SizeMismatch";
+    case ErrorCode::overlap:
+      return "Overlap";
+    case ErrorCode::duplicate_name:
+      return "DuplicateName";
+    case ErrorCode::bad_dtype:
+      return "BadDtype";
+    case ErrorCode::bad_json:
+      return "BadJson";
+    case ErrorCode::bad_zip:
+      return "BadZip";
+    case ErrorCode::encrypted:
+      return "Encrypted";
+    case ErrorCode::unsupported_zip:
+      return "UnsupportedZip";
+    case ErrorCode::checksum_mismatch:
+      return "ChecksumMismatch";
+    case ErrorCode::unsupported_compression:
+      return "UnsupportedCompression";
+    case ErrorCode::missing_entry:
+      return "MissingEntry";
+    case ErrorCode::ambiguous:
+      return "Ambiguous";
+    case ErrorCode::unsupported:
+      return "Unsupported";
+    case ErrorCode::bad_opcode:
+      return "BadOpcode";
+    case ErrorCode::stack_underflow:
+      return "StackUnderflow";
+    case ErrorCode::forbidden_global:
+      return "ForbiddenGlobal";
+    case ErrorCode::bad_memo:
+      return "BadMemo";
+    case ErrorCode::cycle:
+      return "Cycle";
+    case ErrorCode::bad_storage:
+      return "BadStorage";
+    case ErrorCode::unsupported_tensor:
+      return "UnsupportedTensor";
+    case ErrorCode::bad_config:
+      return "BadConfig";
+    case ErrorCode::missing_tensor:
+      return "MissingTensor";
+    case ErrorCode::unexpected_tensor:
+      return "UnexpectedTensor";
+    case ErrorCode::shape_mismatch:
+      return "ShapeMismatch";
+    case ErrorCode::non_finite:
+      return "NonFinite";
+    case ErrorCode::bad_weights:
+      return "BadWeights";
+    case ErrorCode::self_test_failed:
+      return "SelfTestFailed";
+    case ErrorCode::label_count_mismatch:
+      return "LabelCountMismatch";
+    case ErrorCode::bad_labels:
+      return "BadLabels";
+    case ErrorCode::image_unsupported:
+      return "ImageUnsupported";
+    case ErrorCode::image_truncated:
+      return "ImageTruncated";
+    case ErrorCode::image_too_large:
+      return "ImageTooLarge";
+    case ErrorCode::bad_image:
+      return "BadImage";
+    case ErrorCode::bad_argument:
+      return "BadArgument";
+    case ErrorCode::non_finite_output:
+      return "NonFiniteOutput";
+    case ErrorCode::unsupported_cpu:
+      return "UnsupportedCpu";
+    case ErrorCode::gpu:
+      return "Gpu";
   }
   return "Unknown";
 }
@@ -180,5 +272,14 @@ class Error : public std::runtime_error {
   std::string detail_;
   ErrorPlace place_;
 };
+
+/// What `work` returns; where memory runs out, an Error out_of_memory about `path` (which may be
+/// empty) that says `detail`, as long as there is memory for that.
+template <class Work>
+decltype(auto) with_memory_error(std::string_view detail, std::string_view path, Work&& work) try {
+  return work();
+} catch (const std::bad_alloc&) {
+  throw Error(ErrorCode::out_of_memory, detail, {.path = std::string(path)});
+}
 
 }  // namespace q2l

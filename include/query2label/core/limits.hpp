@@ -12,7 +12,7 @@ struct Limits {
   std::uint64_t tensors = 100'000;                       ///< tensors in one file
   std::uint64_t tensor_rank = 8;
   std::uint64_t tensor_name_bytes = 1024;
-  std::uint64_t expanded_tensor_elements = 1u << 24;     ///< of a tensor that repeats its storage (stride 0)
+  std::uint64_t expanded_tensor_elements = 1u << 24;     ///< that a checkpoint's tensors have beyond what is stored
   std::uint64_t zip_entries = 65'535;
   std::uint64_t pickle_bytes = 64u << 20;                ///< data.pkl of a checkpoint
   std::uint64_t pickle_opcodes = 20'000'000;
@@ -22,6 +22,7 @@ struct Limits {
   std::uint64_t json_depth = 64;
   std::uint64_t json_values = 1'000'000;                 ///< numbers, strings, arrays and so on in one text
   std::uint64_t metadata_value_bytes = 16u << 20;        ///< one value of safetensors' __metadata__
+  std::uint64_t model_side = 2048;                       ///< of a model's pictures, pixels
   std::uint64_t label_file_bytes = 16u << 20;
   std::uint64_t labels = 1'000'000;
   std::uint64_t image_file_bytes = 256u << 20;

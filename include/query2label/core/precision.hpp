@@ -12,8 +12,8 @@ namespace q2l {
 
 /// In what the operands of a product are multiplied. Residual streams, norms, softmax, and every
 /// sum (but for int8's exact ones) are f32 in all of them; what only one product reads is stored in
-/// the form in which it reads it. Attention's two products are bf16 where the layer that makes their
-/// keys is and the processor has tile registers, else f32.
+/// the form in which it reads it. Attention's two products are bf16 where the layer that makes
+/// their keys is and the processor multiplies bfloat16, else f32.
 ///
 /// | precision | weights | left operand | sum |
 /// |---|---|---|---|

@@ -61,13 +61,16 @@ class ThreadPool final : public TaskRunner {
     const std::size_t helpers = std::min(workers - 1, workers_.size());
     work_ = &work;
     active_ = helpers;
-    pending_.store(workers_.size(), std::memory_order_relaxed);
+    pending_.store(static_cast<std::uint32_t>(workers_.size()), std::memory_order_relaxed);
     epoch_.fetch_add(1, std::memory_order_release);
     epoch_.notify_all();
     work(0);
     for (std::size_t w = helpers + 1; w < workers; ++w) work(w);
     spin_until([&] { return pending_.load(std::memory_order_acquire) == 0; },
-               [] { std::this_thread::yield(); });
+               [&] {
+                 const std::uint32_t left = pending_.load(std::memory_order_acquire);
+                 if (left != 0) pending_.wait(left, std::memory_order_acquire);
+               });
     busy_.store(false, std::memory_order_release);
   }
 
@@ -100,13 +103,13 @@ class ThreadPool final : public TaskRunner {
       ++seen;  // run() waits for every worker, so no epoch is ever skipped
       if (stop_) return;
       if (worker <= active_) (*work_)(worker);
-      pending_.fetch_sub(1, std::memory_order_release);
+      if (pending_.fetch_sub(1, std::memory_order_release) == 1) pending_.notify_one();
     }
   }
 
   std::atomic<bool> busy_{false};
   std::atomic<std::uint32_t> epoch_{0};
-  std::atomic<std::size_t> pending_{0};
+  std::atomic<std::uint32_t> pending_{0};
   const WorkerFunction* work_ = nullptr;  // these three are published by epoch_
   std::size_t active_ = 0;
   bool stop_ = false;

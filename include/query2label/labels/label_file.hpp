@@ -58,12 +58,9 @@ class LabelLines {
   void require_printable(std::string_view line, std::size_t begin) const {
     for (std::size_t at = 0; at < line.size();) {
       const auto [code, length] = decode_utf8(line, at);
-      const bool control =
-          code < 0x20 || (code >= 0x7F && code < 0xA0) || code == 0x2028 || code == 0x2029;
-      if (length == 0 || control)
+      if (length == 0 || is_control(code))
         throw Error(
-            ErrorCode::bad_encoding,
-            length == 0 ? "not UTF-8 text" : "a control character or line separator",
+            ErrorCode::bad_encoding, length == 0 ? "not UTF-8 text" : "a control character",
             {.offset = begin + at, .subject = place() + ", column " + std::to_string(at + 1)});
       at += length;
     }
@@ -88,6 +85,8 @@ inline std::vector<std::string> split_csv(
     } else if (line[at] != '"') {
       fields.back() += line[at];
     } else {
+      if (!fields.back().empty())
+        throw Error(ErrorCode::bad_labels, "a quote inside a field", {.subject = place});
       for (++at; at < line.size(); ++at) {
         if (line[at] != '"')
           fields.back() += line[at];
@@ -117,9 +116,9 @@ inline void require_labels(const std::vector<std::string>& names) {
 }  // namespace detail
 
 /// Reads labels from UTF-8 text, one a line in the model's order. A byte order mark, CRLF and blank
-/// lines at the end are fine. Throws, naming the line: bad_encoding (not UTF-8, a NUL, another
-/// control character or U+2028; columns count bytes), bad_labels (blank line in between, no label
-/// at all), duplicate_name, limit_exceeded.
+/// lines at the end are fine. Throws, naming the line: bad_encoding (not UTF-8, or a control
+/// character as `is_control` has it; columns count bytes), bad_labels (blank line in between, no
+/// label at all), duplicate_name, limit_exceeded.
 inline LabelSet parse_label_text(std::string_view text, const Limits& limits = {}) {
   detail::LabelLines lines(text, limits);
   std::vector<std::string> names;

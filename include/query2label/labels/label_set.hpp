@@ -27,8 +27,9 @@ class LabelSet {
  public:
   LabelSet() = default;
 
-  /// Throws bad_labels for an empty name and duplicate_name for a repeated one; the subject is the
-  /// place of the name as `counted` says, for example "label 7" or "line 8".
+  /// Throws bad_labels for a name that is blank, not UTF-8 or has a control character
+  /// (`is_control`) in it, and duplicate_name for a repeated one; the subject is the place of the
+  /// name as `counted` says, for example "label 7" or "line 8".
   explicit LabelSet(std::vector<std::string> names, LabelCount counted = {})
       : names_(std::move(names)) {
     const auto place = [&](std::size_t i) {
@@ -36,8 +37,11 @@ class LabelSet {
     };
     index_.reserve(names_.size());
     for (std::size_t i = 0; i < names_.size(); ++i) {
-      if (names_[i].empty())
+      if (names_[i].find_first_not_of(' ') == std::string::npos)
         throw Error(ErrorCode::bad_labels, "a label without a name", {.subject = place(i)});
+      if (escape_controls(names_[i]) != names_[i])
+        throw Error(ErrorCode::bad_labels, "a label that cannot be printed",
+                    {.subject = place(i), .actual = names_[i]});
       const auto [same, added] = index_.emplace(names_[i], i);
       if (!added)
         throw Error(

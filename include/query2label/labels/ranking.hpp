@@ -2,13 +2,13 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "query2label/core/error.hpp"
+#include "query2label/core/is_finite.hpp"
 
 namespace q2l {
 
@@ -23,7 +23,7 @@ namespace detail {
 
 inline void require_finite_scores(std::span<const float> scores) {
   for (std::size_t k = 0; k < scores.size(); ++k)
-    if (!std::isfinite(scores[k]))
+    if (!is_finite(scores[k]))
       throw Error(ErrorCode::non_finite_output, "a score is not a number",
                   {.subject = "label " + std::to_string(k), .actual = std::to_string(scores[k])});
 }
@@ -35,7 +35,7 @@ inline void require_thresholds(std::span<const float> thresholds, std::size_t la
                  .expected = "1 or " + std::to_string(labels),
                  .actual = std::to_string(thresholds.size())});
   for (const float threshold : thresholds)
-    if (!(threshold >= 0 && threshold <= 1))
+    if (!is_finite(threshold) || threshold < 0 || threshold > 1)
       throw Error(ErrorCode::bad_argument, "a threshold outside 0..1",
                   {.subject = "thresholds", .actual = std::to_string(threshold)});
 }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
 
 #include "query2label/core/error.hpp"
+#include "query2label/core/is_finite.hpp"
 
 namespace q2l {
 
@@ -38,7 +38,7 @@ struct ScoredImages {
                    .expected = std::to_string(scores.size()),
                    .actual = std::to_string(truth.size())});
     for (std::size_t i = 0; i < scores.size(); ++i) {
-      if (!std::isfinite(scores[i]))
+      if (!is_finite(scores[i]))
         throw Error(ErrorCode::non_finite_output, "a score is not a number", {.subject = place(i)});
       if (truth[i] > unjudged)
         throw Error(ErrorCode::bad_argument, "truth is neither 0 nor 1 nor unjudged",

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "query2label/core/is_finite.hpp"
 #include "query2label/core/layer_observer.hpp"
 #include "query2label/core/precision.hpp"
 #include "query2label/core/tensor.hpp"
@@ -66,7 +67,7 @@ class InputRange {
 
   void add(float value) {
     const auto x = static_cast<double>(value);
-    if (!std::isfinite(x)) return;
+    if (!is_finite(x)) return;
     lowest_ = std::min(lowest_, x);
     highest_ = std::max(highest_, x);
     while (std::abs(x) >= limit_) widen();
@@ -136,10 +137,11 @@ class Calibration final : public LayerObserver {
 /// How much one layer in int8, all others in f32, changes the model's logits.
 struct LayerDamage {
   std::string layer;
-  double error = 0;  ///< rms of the change, relative to the standard deviation of the logits
+  double error = 0;  ///< of `relative_error`
 };
 
-/// rms(changed - logits) / std(logits).
+/// rms(changed - logits) / std(logits); infinite where that is no number (overflown logits, or a
+/// change of logits that are all the same).
 template <class T>
 double relative_error(const std::vector<T>& changed, const std::vector<T>& logits) {
   const auto count = static_cast<double>(logits.size());
@@ -151,7 +153,9 @@ double relative_error(const std::vector<T>& changed, const std::vector<T>& logit
     variance += (x - mean) * (x - mean) / count;
     differences += d * d / count;
   }
-  return std::sqrt(differences / variance);
+  if (differences == 0) return 0;
+  const double error = std::sqrt(differences / variance);
+  return is_finite(error) ? error : std::numeric_limits<double>::infinity();
 }
 
 /// The damage of every layer of `plan`, least first. `answer(plan)` loads the model with that plan

@@ -97,7 +97,9 @@ class ConfigReader {
       if (read_.contains(item.key()) || item.key().size() > longest) continue;
       for (const std::string& key : read_) {
         const std::size_t most = key.size() < long_key ? 1 : 2;
-        if (!document_.contains(key) && spelling_distance(item.key(), key) <= most) {
+        const auto [shorter, longer] = std::minmax({key.size(), item.key().size()});
+        if (longer - shorter <= most && !document_.contains(key) &&
+            spelling_distance(item.key(), key) <= most) {
           misspelt.push_back({item.key(), key});
           break;
         }

@@ -17,12 +17,14 @@
 
 #include "query2label/backbone/backbone.hpp"
 #include "query2label/core/error.hpp"
+#include "query2label/core/limits.hpp"
 #include "query2label/image/normalize.hpp"
 #include "query2label/model/backbone_names.hpp"
 #include "query2label/model/config_reader.hpp"
 #include "query2label/transformer/transformer_shape.hpp"
 #include "query2label/weights/json_document.hpp"
 #include "query2label/weights/shape_inference.hpp"
+#include "query2label/weights/tensor_entry.hpp"
 #include "query2label/weights/weight_map.hpp"
 
 namespace q2l {
@@ -36,6 +38,8 @@ struct ModelConfig {
   bool input_projection = false;  ///< `keep_input_proj`
   PixelNormalization normalization = PixelNormalization::imagenet();
   std::vector<MisspeltKey> misspelt_keys;  ///< of the configuration; nothing read them
+  /// Keys and values that had to be assumed, as neither weights nor configuration tell them.
+  std::vector<std::pair<std::string, std::string>> assumed;
 };
 
 namespace detail {
@@ -74,6 +78,25 @@ inline std::optional<std::array<float, 3>> read_channels(const ConfigReader& con
   return channels;
 }
 
+/// The resolution that the stored position code [1, D, S, S] shows; 0 where there is none. Throws
+/// shape_mismatch.
+inline std::size_t trained_side(const WeightMap& weights, std::size_t width, std::size_t stride,
+                                std::size_t largest) {
+  constexpr const char* name = "backbone.1.pe";
+  if (!weights.contains(name)) return 0;
+  const WeightMap::Shape& shape = weights.shape(name);
+  const bool fits = shape.size() == 4 && shape[0] == 1 && shape[1] == width &&
+                    shape[2] == shape[3] && shape[2] >= 1 && shape[2] <= largest / stride;
+  if (!fits) {
+    throw Error(ErrorCode::shape_mismatch, "not the position code of this model",
+                {.subject = name,
+                 .expected = "[1, " + std::to_string(width) + ", S, S] with S of at most " +
+                             std::to_string(largest / stride),
+                 .actual = shape_text(shape)});
+  }
+  return static_cast<std::size_t>(shape[2]) * stride;
+}
+
 }  // namespace detail
 
 /// The configuration of the model in `weights`: what tensors show is read off them, the rest comes
@@ -81,8 +104,10 @@ inline std::optional<std::array<float, 3>> read_channels(const ConfigReader& con
 /// `mean` and `std` override the normalisation), and where both speak they must agree.
 /// `document` may be an empty object: then 4 heads, the resolution of the stored position code (or
 /// 448), and the family's usual normalisation are assumed.
-/// Throws Error bad_config naming the key, or missing_tensor when this is no Query2Label model.
-inline ModelConfig make_model_config(const nlohmann::json& document, const WeightMap& weights) {
+/// Throws Error bad_config naming the key, shape_mismatch for a position code that does not fit, or
+/// missing_tensor when this is no Query2Label model.
+inline ModelConfig make_model_config(const nlohmann::json& document, const WeightMap& weights,
+                                     const Limits& limits = {}) {
   using detail::ConfigReader;
   const ConfigReader config(document);
   constexpr std::size_t any = std::numeric_limits<std::size_t>::max();
@@ -109,8 +134,13 @@ inline ModelConfig make_model_config(const nlohmann::json& document, const Weigh
   // Without an encoder nothing in the weights shows the order of the norms.
   const std::optional<bool> pre_norm = config.flag("pre_norm");
   if (t.encoder_layers > 0) ConfigReader::require_same("pre_norm", pre_norm, t.pre_norm);
-  if (t.encoder_layers == 0) t.pre_norm = pre_norm.value_or(false);
-  t.heads = config.number("nheads", 1, t.width).value_or(t.heads);
+  if (t.encoder_layers == 0) {
+    t.pre_norm = pre_norm.value_or(false);
+    if (!pre_norm) model.assumed.emplace_back("pre_norm", "false");
+  }
+  const std::optional<std::size_t> heads = config.number("nheads", 1, t.width);
+  t.heads = heads.value_or(t.heads);
+  if (!heads) model.assumed.emplace_back("nheads", std::to_string(t.heads));
   if (t.width % t.heads != 0) {
     ConfigReader::fail("nheads", "a divisor of " + std::to_string(t.width),
                        std::to_string(t.heads));
@@ -135,11 +165,11 @@ inline ModelConfig make_model_config(const nlohmann::json& document, const Weigh
   std::tie(model.backbone_name, model.backbone) = choose_backbone(name, arch, weights);
   const std::size_t stride = backbone_stride(model.backbone);
 
-  // The stored position code shows the training resolution: [1, D, H, W].
-  const std::size_t grid = tensor_extent(weights, "backbone.1.pe", 2);
-  model.image_size = grid != 0 ? grid * stride : 448;
-  constexpr std::size_t largest_side = 8192;
-  model.image_size = config.number("img_size", stride, largest_side).value_or(model.image_size);
+  const auto largest_side = static_cast<std::size_t>(limits.model_side);
+  const std::size_t trained_side = detail::trained_side(weights, t.width, stride, largest_side);
+  const std::optional<std::size_t> side = config.number("img_size", stride, largest_side);
+  model.image_size = side.value_or(trained_side != 0 ? trained_side : 448);
+  if (!side && trained_side == 0) model.assumed.emplace_back("img_size", "448");
   if (model.image_size % stride != 0) {
     ConfigReader::fail("img_size", "a multiple of " + std::to_string(stride),
                        std::to_string(model.image_size));

@@ -45,16 +45,6 @@ struct ModelFile {
 
 namespace detail {
 
-/// A metadata value that is itself JSON; its errors name the key.
-inline JsonDocument parse_metadata(const ModelFile& file, const std::string& key,
-                                   const Limits& limits) {
-  try {
-    return parse_json(file.weights.metadata().at(key), "", limits);
-  } catch (const Error& error) {
-    throw Error(error.code(), "in the metadata '" + key + "': " + error.detail(), error.place());
-  }
-}
-
 [[noreturn]] inline void fail_metadata(const std::string& key, const std::string& expected,
                                        const std::string& actual) {
   throw Error(ErrorCode::bad_config, "the metadata does not fit",
@@ -78,7 +68,7 @@ inline SelfTest read_self_test(const nlohmann::json& value) {
   try {
     const auto shape = read_array<std::size_t>(
         key, value.at("shape"), &nlohmann::json::is_number_unsigned, "a shape [1, 3, H, W]");
-    if (shape.size() != 4 || shape[0] != 1 || shape[1] != 3 || shape[2] > 8192 || shape[3] > 8192) {
+    if (shape.size() != 4 || shape[0] != 1 || shape[1] != 3) {
       fail_metadata(key, "a shape [1, 3, H, W]", value.at("shape").dump());
     }
     if (!value.at("seed").is_number_unsigned()) {
@@ -122,25 +112,27 @@ inline JsonDocument read_config_file(const std::filesystem::path& path, const Li
 inline void read_metadata(ModelFile& file, const Limits& limits) {
   const auto& metadata = file.weights.metadata();
   if (metadata.contains("config")) {
-    file.document = parse_metadata(file, "config", limits);
-    if (!file.document->is_object()) fail_metadata("config", "an object", file.document->type_name());
+    file.document = parse_metadata(metadata, "config", limits);
+    if (!file.document->is_object())
+      fail_metadata("config", "an object", file.document->type_name());
   }
   for (const char* key : {"mean", "std"}) {
-    if (metadata.contains(key)) (*file.document)[key].swap(*parse_metadata(file, key, limits));
+    if (metadata.contains(key)) (*file.document)[key].swap(*parse_metadata(metadata, key, limits));
   }
   if (metadata.contains("labels")) {
-    file.labels = read_array<std::string>("labels", *parse_metadata(file, "labels", limits),
+    file.labels = read_array<std::string>("labels", *parse_metadata(metadata, "labels", limits),
                                           &nlohmann::json::is_string, "an array of strings");
   }
   if (metadata.contains("thresholds")) {
-    file.thresholds = read_array<float>("thresholds", *parse_metadata(file, "thresholds", limits),
-                                        &nlohmann::json::is_number, "an array of numbers");
+    file.thresholds =
+        read_array<float>("thresholds", *parse_metadata(metadata, "thresholds", limits),
+                          &nlohmann::json::is_number, "an array of numbers");
   }
   if (metadata.contains("precision")) {
-    file.weights.set_precision(precision_from_json(*parse_metadata(file, "precision", limits)));
+    file.weights.set_precision(precision_from_json(*parse_metadata(metadata, "precision", limits)));
   }
   if (metadata.contains("self_test")) {
-    file.self_test = read_self_test(*parse_metadata(file, "self_test", limits));
+    file.self_test = read_self_test(*parse_metadata(metadata, "self_test", limits));
   }
 }
 
@@ -149,8 +141,9 @@ inline void read_metadata(ModelFile& file, const Limits& limits) {
 /// Opens a model: a safetensors file whose metadata says everything, or a checkpoint of the
 /// reference with its configuration in `config_path` (or, if that is empty, in `config_new.json` or
 /// `NAME.json` beside it; without any, what the tensors show). An explicit configuration replaces
-/// the metadata's. `precision` replaces the file's own; int8 needs the scales that a calibrated
-/// file carries. Throws Error naming the file at fault.
+/// the metadata's, but for the pixels' mean and standard deviation where it lacks them. `precision`
+/// replaces the file's own; int8 needs the scales that a calibrated file carries. Throws Error
+/// naming the file at fault.
 inline ModelFile open_model_file(const std::filesystem::path& path,
                                  const std::filesystem::path& config_path = {},
                                  const Limits& limits = {},
@@ -166,6 +159,12 @@ inline ModelFile open_model_file(const std::filesystem::path& path,
     throw error.in_file(file.path);
   }
   if (precision && *precision != file.weights.precision().all()) {
+    if (file.weights.packed()) {
+      throw Error(ErrorCode::bad_argument, "a packed file keeps the precision it was packed in",
+                  {.path = file.path,
+                   .expected = std::string(to_string(file.weights.precision().all())),
+                   .actual = std::string(to_string(*precision))});
+    }
     if (*precision == Precision::int8) {
       throw Error(ErrorCode::bad_argument,
                   "int8 needs a model file that was calibrated (q2l convert --precision int8)",
@@ -177,9 +176,16 @@ inline ModelFile open_model_file(const std::filesystem::path& path,
   if (config.empty() && !file.weights.metadata().contains("config")) {
     config = detail::find_config_beside(path);
   }
-  if (!config.empty()) file.document = detail::read_config_file(config, limits);
+  if (!config.empty()) {
+    JsonDocument pixels = std::move(file.document);  // what the metadata say of them
+    file.document = detail::read_config_file(config, limits);
+    for (const char* key : {"mean", "std"}) {
+      if (pixels->contains(key) && file.document->is_object() && !file.document->contains(key))
+        (*file.document)[key].swap((*pixels)[key]);
+    }
+  }
   try {
-    file.config = make_model_config(*file.document, file.weights);
+    file.config = make_model_config(*file.document, file.weights, limits);
   } catch (const Error& error) {
     throw error.in_file(error.code() == ErrorCode::bad_config && !config.empty() ? config.string()
                                                                                  : file.path);

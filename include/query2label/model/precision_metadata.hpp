@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 #include <string>
 
 #include "query2label/core/error.hpp"
+#include "query2label/core/is_finite.hpp"
 #include "query2label/core/precision.hpp"
 #include "query2label/weights/json_document.hpp"
 #include "query2label/weights/precision_plan.hpp"
@@ -42,7 +42,7 @@ inline Quantization read_quantization(const nlohmann::json& value) {
     fail_precision(expected, value);
   }
   const Quantization out{value[0].get<float>(), value[1].get<std::int32_t>()};
-  if (!(out.scale > 0) || !std::isfinite(out.scale) || !std::isfinite(1 / out.scale)) {
+  if (!(out.scale > 0) || !is_finite(out.scale) || !is_finite(1 / out.scale)) {
     fail_precision(expected, value);
   }
   return out;

@@ -113,6 +113,8 @@ class Query2Label {
     require_equal(memory.rows, images.batch * tokens, "encode: rows of memory");
     require_equal(memory.columns, width(), "encode: columns of memory");
 
+    if (features.data) require_equal(features.batch, images.batch, "encode: batch of features");
+
     const Workspace::Frame frame(context.workspace);
     FeatureMap<T> map = features;
     if (map.data == nullptr) {

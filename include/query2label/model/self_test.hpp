@@ -9,6 +9,7 @@
 
 #include "query2label/core/counter_random.hpp"
 #include "query2label/core/error.hpp"
+#include "query2label/core/is_finite.hpp"
 #include "query2label/core/parallel_for.hpp"
 #include "query2label/model/model_file.hpp"
 #include "query2label/model/session.hpp"
@@ -59,7 +60,7 @@ double run_self_test(const Model& model, const SelfTest& test, TaskRunner& runne
   double largest = 0.0;
   for (std::size_t k = 0; k < test.logits.size(); ++k) {
     const double difference = std::abs(static_cast<double>(answer[k]) - test.logits[k]);
-    if (!(difference <= test.bound)) {
+    if (!is_finite(answer[k]) || difference > test.bound) {
       throw Error(ErrorCode::self_test_failed, "the model does not answer as its file says",
                   {.subject = "label " + std::to_string(k),
                    .expected = std::to_string(test.logits[k]),

@@ -157,7 +157,10 @@ class Session {
       return code.height() == height && code.width() == width;
     };
     if (fits(model_->position())) return model_->position();
-    if (!fits(other_position_)) other_position_ = {height, width, model_->width()};
+    if (!fits(other_position_)) {
+      const FloatEnvironmentScope standard(FloatEnvironment::standard());
+      other_position_ = {height, width, model_->width()};
+    }
     return other_position_;
   }
 

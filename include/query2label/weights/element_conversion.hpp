@@ -6,9 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <limits>
 
 #include "query2label/core/bfloat16.hpp"
+#include "query2label/core/is_finite.hpp"
 #include "query2label/weights/dtype.hpp"
 
 namespace q2l::detail {
@@ -36,16 +36,25 @@ struct HalfBits {
 template <class Visitor>
 decltype(auto) visit_dtype(Dtype dtype, Visitor&& visit) {
   switch (dtype) {
-    case Dtype::f16: return visit(HalfBits{});
-    case Dtype::bf16: return visit(bfloat16{});
-    case Dtype::f32: return visit(float{});
-    case Dtype::f64: return visit(double{});
-    case Dtype::i64: return visit(std::int64_t{});
-    case Dtype::i32: return visit(std::int32_t{});
-    case Dtype::i16: return visit(std::int16_t{});
-    case Dtype::i8: return visit(std::int8_t{});
+    case Dtype::f16:
+      return visit(HalfBits{});
+    case Dtype::bf16:
+      return visit(bfloat16{});
+    case Dtype::f32:
+      return visit(float{});
+    case Dtype::f64:
+      return visit(double{});
+    case Dtype::i64:
+      return visit(std::int64_t{});
+    case Dtype::i32:
+      return visit(std::int32_t{});
+    case Dtype::i16:
+      return visit(std::int16_t{});
+    case Dtype::i8:
+      return visit(std::int8_t{});
     case Dtype::u8:
-    case Dtype::boolean: break;
+    case Dtype::boolean:
+      break;
   }
   return visit(std::uint8_t{});
 }
@@ -68,20 +77,14 @@ void convert_elements(const std::byte* from, std::size_t stride_bytes, std::size
   }
 }
 
-/// The index of the first NaN or infinity among `count` values, or `count`. Looks at bits, so it
-/// also works in programs compiled with -ffast-math.
+/// The index of the first NaN or infinity among `count` values, or `count`.
 template <std::floating_point T>
 std::size_t find_non_finite(const T* values, std::size_t count) noexcept {
-  using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
-  constexpr Bits exponent = std::bit_cast<Bits>(std::numeric_limits<T>::infinity());
-  const auto is_finite = [&](std::size_t i) {
-    return (std::bit_cast<Bits>(values[i]) & exponent) != exponent;
-  };
   bool all_finite = true;
-  for (std::size_t i = 0; i < count; ++i) all_finite &= is_finite(i);
+  for (std::size_t i = 0; i < count; ++i) all_finite &= is_finite(values[i]);
   if (all_finite) return count;
   std::size_t first = 0;
-  while (is_finite(first)) ++first;
+  while (is_finite(values[first])) ++first;
   return first;
 }
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <iterator>
+#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -230,8 +231,8 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
   JsonMemberSink sink_;
   const char* furthest_;
   JsonDocument root_;
-  nlohmann::json* slot_ = nullptr;      ///< where the next value goes
-  std::vector<nlohmann::json*> open_;   ///< the containers that are not yet closed, outermost first
+  nlohmann::json* slot_ = nullptr;     ///< where the next value goes
+  std::vector<nlohmann::json*> open_;  ///< the containers that are not yet closed, outermost first
   std::uint64_t values_ = 0;
   std::string member_name_;
   JsonDocument member_;
@@ -249,6 +250,23 @@ inline JsonDocument parse_json(std::string_view text, std::string_view path,
       .build();
 } catch (const Error& error) {
   throw error.in_file(path);
+}
+
+/// A value of a file's metadata that is itself JSON. Errors name the key; their line and column are
+/// those of the value.
+inline JsonDocument parse_metadata(const std::map<std::string, std::string>& metadata,
+                                   const std::string& key, const Limits& limits) {
+  const auto at = metadata.find(key);
+  if (at == metadata.end())
+    throw Error(ErrorCode::missing_entry, "the metadata lack a key", {.subject = key});
+  try {
+    return parse_json(at->second, "", limits);
+  } catch (const Error& error) {
+    throw Error(error.code(), "in the metadata '" + key + "': " + error.detail(),
+                {.subject = error.place().subject,
+                 .expected = error.place().expected,
+                 .actual = error.place().actual});
+  }
 }
 
 /// Hands each member of the JSON object that begins at `file_offset` of its file to `sink` and

@@ -79,14 +79,15 @@ inline std::string packed_layout_text(const PackedLayout& layout) {
       .dump();
 }
 
-/// Reads what `packed_layout_text` wrote. Throws bad_header.
-inline PackedLayout parse_packed_layout(const std::string& text, const Limits& limits) {
-  const JsonDocument layout = parse_json(text, "", limits);
+/// Reads what `packed_layout_text` wrote as `packed`. Throws bad_header, and as `parse_metadata`.
+inline PackedLayout parse_packed_layout(const std::map<std::string, std::string>& metadata,
+                                        const Limits& limits) {
+  const JsonDocument layout = parse_metadata(metadata, "packed", limits);
   const auto member = [&](const char* key, bool (nlohmann::json::*is)() const noexcept) {
     const auto at = layout->find(key);
     if (at == layout->end() || !((*at).*is)())
       throw Error(ErrorCode::bad_header, "the metadata do not describe a packed layout",
-                  {.subject = "packed", .actual = text});
+                  {.subject = "packed", .actual = metadata.at("packed")});
     return *at;
   };
   const auto count = [&](const char* key) {
@@ -107,18 +108,18 @@ inline std::string tensor_shapes_text(
   return nlohmann::json(shapes).dump();
 }
 
-/// Reads what `tensor_shapes_text` wrote, as tensors without storage. Throws bad_header and, as a
-/// layout is made from the shapes alone, limit_exceeded where they have more elements than
-/// `most_elements`.
-inline std::vector<TensorEntry> parse_tensor_shapes(const std::string& text,
-                                                    std::uint64_t most_elements,
-                                                    const Limits& limits) {
+/// Reads what `tensor_shapes_text` wrote as `tensors`, as tensors without storage. Throws
+/// bad_header, as `parse_metadata`, and, as a layout is made from the shapes alone, limit_exceeded
+/// where they have more elements than `most_elements`.
+inline std::vector<TensorEntry> parse_tensor_shapes(
+    const std::map<std::string, std::string>& metadata, std::uint64_t most_elements,
+    const Limits& limits) {
   const auto require = [](bool fits, const std::string& subject) {
     if (!fits)
       throw Error(ErrorCode::bad_header, "the metadata do not hold names and shapes",
                   {.subject = subject});
   };
-  const JsonDocument shapes = parse_json(text, "", limits);
+  const JsonDocument shapes = parse_metadata(metadata, "tensors", limits);
   require(shapes->is_object(), "tensors");
   std::vector<TensorEntry> tensors;
   std::uint64_t elements = 0;

@@ -223,11 +223,7 @@ class SafetensorsParser {
     std::vector<std::string_view> names;
     names.reserve(result_.tensors.size());
     for (const TensorEntry& tensor : result_.tensors) names.push_back(tensor.name);
-    std::sort(names.begin(), names.end());
-    const auto twice = std::adjacent_find(names.begin(), names.end());
-    if (twice != names.end())
-      throw Error(ErrorCode::duplicate_name, "two tensors have this name",
-                  {.subject = std::string(*twice)});
+    detail::sort_distinct(names, "two tensors have this name");
   }
 
   std::span<const std::byte> file_;

@@ -27,6 +27,23 @@ struct StateDict {
 inline constexpr auto state_dict_keys = std::to_array<std::string_view>(
     {"state_dict", "model", "state_dict_ema", "model_ema", "net", "ema", "module"});
 
+/// Whether `value` is a tensor, also of kinds that are not supported, so that messages can say
+/// which.
+inline bool is_some_tensor(const PickleGraph& graph, PickleHandle value) {
+  if (graph.kind(value) != PickleKind::call) return false;
+  const PickleHandle callee = graph.first(value);
+  return graph.is_global_like(callee, "torch._utils", "_rebuild") ||
+         graph.is_global_like(callee, "torch._tensor", "_rebuild");
+}
+
+/// Whether `value` is an array of numpy, which may have been meant as weights.
+inline bool is_numpy_array(const PickleGraph& graph, PickleHandle value) {
+  if (graph.kind(value) != PickleKind::call) return false;
+  const PickleHandle callee = graph.first(value);
+  return graph.is_global(callee, "numpy.core.multiarray", "_reconstruct") ||
+         graph.is_global(callee, "numpy._core.multiarray", "_reconstruct");
+}
+
 /// Searches a checkpoint for dictionaries that hold tensors: those under the usual keys first, the
 /// outermost one only where there is none.
 class StateDictSearch {
@@ -56,7 +73,7 @@ class StateDictSearch {
     bool holds_tensor = false;
     std::array<PickleHandle, state_dict_keys.size()> nested{};
     for (std::size_t i = 0; i + 1 < items.size(); i += 2) {
-      holds_tensor = holds_tensor || is_some_tensor(items[i + 1]);
+      holds_tensor = holds_tensor || is_some_tensor(graph_, items[i + 1]);
       if (graph_.kind(items[i]) != PickleKind::text) continue;
       const auto key =
           std::find(state_dict_keys.begin(), state_dict_keys.end(), graph_.text(items[i]));
@@ -67,14 +84,6 @@ class StateDictSearch {
       visit(nested[k], where + (where.empty() ? "" : ".") + std::string(state_dict_keys[k]));
     if (found_.size() == before && holds_tensor) found_.push_back({where, value});
     path_.pop_back();
-  }
-
-  /// Also of kinds that are not supported, so that the message can say which.
-  [[nodiscard]] bool is_some_tensor(PickleHandle value) const {
-    if (graph_.kind(value) != PickleKind::call) return false;
-    const PickleHandle callee = graph_.first(value);
-    return graph_.is_global_like(callee, "torch._utils", "_rebuild") ||
-           graph_.is_global_like(callee, "torch._tensor", "_rebuild");
   }
 
   const PickleGraph& graph_;
@@ -100,11 +109,7 @@ inline std::vector<std::string_view> bare_names(const PickleGraph& graph,
     }
   const std::size_t prefix = common_prefix_length(names);
   for (std::string_view& name : names) name.remove_prefix(prefix);
-  std::sort(names.begin(), names.end());
-  const auto twice = std::adjacent_find(names.begin(), names.end());
-  if (twice != names.end())
-    throw Error(ErrorCode::duplicate_name, "two tensors have this name",
-                {.subject = std::string(*twice)});
+  sort_distinct(names, "two tensors have this name");
   return names;
 }
 

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "query2label/core/error.hpp"
 #include "query2label/core/limits.hpp"
@@ -26,6 +27,15 @@ inline void require_tensor_name(std::string_view name, const Limits& limits) {
          "a tensor's name is longer than " + std::to_string(limits.tensor_name_bytes) + " bytes");
   if (find_invalid_utf8(name) != std::string_view::npos)
     fail(ErrorCode::bad_encoding, "a tensor's name is not UTF-8 text");
+}
+
+/// Sorts `names`. Throws duplicate_name, saying `detail`, where two of them are the same.
+template <class Name>
+void sort_distinct(std::vector<Name>& names, std::string_view detail) {
+  std::sort(names.begin(), names.end());
+  const auto twice = std::adjacent_find(names.begin(), names.end());
+  if (twice != names.end())
+    throw Error(ErrorCode::duplicate_name, detail, {.subject = std::string(*twice)});
 }
 
 /// How many characters of wrappers' prefixes (`module.`, `model.`, in any order) every one of

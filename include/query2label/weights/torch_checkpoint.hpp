@@ -32,16 +32,34 @@ struct TorchOptions {
 /// The tensors of a file by torch.save. Their bytes stay in the file.
 struct TorchCheckpoint {
   std::vector<TensorEntry> tensors;
-  std::string state_dict;                  ///< which was picked; empty: the file itself is one
-  std::vector<std::string> others;         ///< state dicts of the same names that were passed over
+  std::string state_dict;           ///< which was picked; empty: the file itself is one
+  std::vector<std::string> others;  ///< state dicts of the same names that were passed over
   std::set<std::string>
       foreign_globals;  ///< classes and functions of neither PyTorch nor its containers
 };
 
 namespace detail {
 
+/// Throws limit_exceeded where tensors that share storages, or repeat their own, have too many more
+/// elements than there are: each is to be read into memory of its own.
+inline void require_stored(const std::vector<TensorEntry>& tensors, const Limits& limits) {
+  std::set<const std::byte*> storages;
+  std::uint64_t stored = 0, elements = 0;
+  for (const TensorEntry& tensor : tensors) {
+    if (storages.insert(tensor.storage.data()).second)
+      stored += tensor.storage.size() / size_of(tensor.dtype);
+    elements += tensor.element_count();
+    if (elements > stored && elements - stored > limits.expanded_tensor_elements)
+      throw Error(ErrorCode::limit_exceeded, "the tensors repeat what is stored too often",
+                  {.subject = tensor.name,
+                   .expected = "at most " + std::to_string(stored) + " elements and " +
+                               std::to_string(limits.expanded_tensor_elements) + " repeated ones",
+                   .actual = std::to_string(elements)});
+  }
+}
+
 /// Picks the state dict of a parsed checkpoint and makes its tensors. Entries that are no tensors
-/// but plain values are passed over; storages of other tensors are not looked at.
+/// are passed over, but for arrays of numpy; storages of other tensors are not looked at.
 inline TorchCheckpoint read_state_dict(const Pickle& pickle, const TorchStorageSource& source,
                                        const Limits& limits, const TorchOptions& options) {
   const PickleGraph& graph = pickle.graph;
@@ -63,9 +81,10 @@ inline TorchCheckpoint read_state_dict(const Pickle& pickle, const TorchStorageS
     const std::string name(graph.text(items[i]));
     if (items[i + 1] == picked.dict)
       throw Error(ErrorCode::cycle, "a state dict contains itself", {.subject = name});
-    if (graph.kind(items[i + 1]) == PickleKind::call)
+    if (is_some_tensor(graph, items[i + 1]) || is_numpy_array(graph, items[i + 1]))
       out.tensors.push_back(reader.read(items[i + 1], name));
   }
+  require_stored(out.tensors, limits);
   return out;
 }
 

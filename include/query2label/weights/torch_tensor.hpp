@@ -77,6 +77,11 @@ class TorchTensorReader {
     tensor.dtype = id.dtype;
     tensor.shape = read_counts(arguments[2], value, name);
     tensor.strides = read_counts(arguments[3], value, name);
+    // What the seventh says of a plain tensor: nothing. Others are to be conjugated or negated.
+    const bool is_plain = arguments.size() < 7 || (graph_.kind(arguments[6]) == PickleKind::dict &&
+                                                   graph_.size(arguments[6]) == 0);
+    if (!is_plain)
+      fail(ErrorCode::unsupported_tensor, "the tensor is a view that changes values", value, name);
     const auto offset = pickled_count(graph_, arguments[1]);
     if (!offset) fail(ErrorCode::bad_shape, "the offset is not a whole number from 0", value, name);
     tensor.storage_offset = *offset;

@@ -10,7 +10,6 @@
 #include <limits>
 #include <map>
 #include <memory>
-#include <new>
 #include <optional>
 #include <set>
 #include <span>
@@ -63,8 +62,10 @@ class WeightMap {
   static WeightMap load(const std::filesystem::path& path, const Limits& limits = {},
                         const WeightOptions& options = {}) {
     WeightMap map(options);
-    map.file_ = std::make_shared<const MappedFile>(
-        path, options.access, options.access == FileAccess::read ? map.threads() : Threads{});
+    with_memory_error("no memory to read the file", path.native(), [&] {
+      map.file_ = std::make_shared<const MappedFile>(
+          path, options.access, options.access == FileAccess::read ? map.threads() : Threads{});
+    });
     map.naming_file([&] { map.read_file(limits, options.torch); });
     return map;
   }
@@ -126,8 +127,8 @@ class WeightMap {
   /// The values of a tensor in row-major order, which counts as used: where they lie in the file,
   /// as long as somebody owns them, or converted. Those of a packed file are to come, all of them.
   /// Where the tensor is missing or of another shape, that is remembered for `finish` and zeros are
-  /// returned. Throws non_finite, and at once what `finish` would where the expected shape is
-  /// larger than all tensors together.
+  /// returned. Throws non_finite, and at once what `finish` would where more zeros were asked for
+  /// than all tensors together have elements.
   template <std::floating_point T>
   [[nodiscard]] SharedBuffer<T> take(std::string_view name, const Shape& expected) {
     const auto at = slots_.find(name);
@@ -181,11 +182,9 @@ class WeightMap {
   /// Runs `work`; its errors name the file, and memory that runs out becomes an error, too.
   template <class Work>
   void naming_file(Work&& work) const try {
-    work();
+    with_memory_error("no memory for the weights", path(), work);
   } catch (const Error& error) {
     throw error.in_file(path());
-  } catch (const std::bad_alloc&) {
-    throw Error(ErrorCode::out_of_memory, "not enough memory for the weights", {.path = path()});
   }
 
   /// Each row of an int8 tensor times its element of NAME_scale [rows], if that is there.
@@ -198,6 +197,12 @@ class WeightMap {
     AlignedBuffer<T> scaled(values.size());
     const std::size_t columns = values.size() / std::max<std::size_t>(scale.size(), 1);
     for (std::size_t i = 0; i < values.size(); ++i) scaled[i] = values[i] * scale[i / columns];
+    const std::size_t bad = detail::find_non_finite(scaled.data(), scaled.size());
+    if (bad < scaled.size())
+      throw Error(ErrorCode::non_finite, "a value is infinite once it is scaled",
+                  {.path = path(),
+                   .subject = std::string(name),
+                   .actual = "element " + std::to_string(bad)});
     return scaled;
   }
 
@@ -250,10 +255,9 @@ class WeightMap {
   /// Tensors by name and shape alone, for the layout of the buffers that the file holds.
   void keep_packed(std::vector<TensorEntry>&& buffers, const Limits& limits) {
     format_ = WeightFormat::packed;
-    packed_ = parse_packed_layout(metadata_.at("packed"), limits);
+    packed_ = parse_packed_layout(metadata_, limits);
     buffers_ = std::move(buffers);
-    for (TensorEntry& tensor :
-         parse_tensor_shapes(metadata_["tensors"], file_->bytes().size(), limits))
+    for (TensorEntry& tensor : parse_tensor_shapes(metadata_, file_->bytes().size(), limits))
       insert({std::move(tensor), nullptr, false});
   }
 
@@ -274,12 +278,16 @@ class WeightMap {
   }
 
   /// For a tensor that does not fit: zeros, so that the others are checked, too. A wrong
-  /// configuration must not make us ask for more memory than its weights would take. Where values
+  /// configuration must not make us ask for more memory than its weights would take, all stand-ins
+  /// together. Where values
   /// are to come, these are as well: a layer that knows one of its tensors would read the others.
   template <class T>
-  SharedBuffer<T> stand_in(std::string_view name, const Shape& expected) const {
+  SharedBuffer<T> stand_in(std::string_view name, const Shape& expected) {
     const std::uint64_t count = count_elements(expected, std::string(name));
-    if (count > elements_) fail({});
+    constexpr std::uint64_t little = 1u << 16;  // so that small files have all their faults listed
+    const auto sum = checked_add(stand_in_elements_, count);
+    if (!sum || *sum > std::max(elements_, little)) fail({});
+    stand_in_elements_ = *sum;
     if (packed_) return SharedBuffer<T>::to_come(static_cast<std::size_t>(count));
     return std::vector<T>(static_cast<std::size_t>(count));
   }
@@ -361,7 +369,8 @@ class WeightMap {
   std::map<std::string, std::string> metadata_;
   std::set<std::string> foreign_globals_;
   std::map<std::string, Slot, std::less<>> slots_;
-  std::uint64_t elements_ = 0;  ///< of all tensors together
+  std::uint64_t elements_ = 0;           ///< of all tensors together
+  std::uint64_t stand_in_elements_ = 0;  ///< of what was given for tensors that do not fit
   std::vector<std::string> missing_;
   std::vector<Misshapen> misshapen_;
 };

@@ -13,6 +13,7 @@
 #include "query2label/core/error.hpp"
 #include "query2label/core/limits.hpp"
 #include "query2label/weights/byte_reader.hpp"
+#include "query2label/weights/tensor_names.hpp"
 
 namespace q2l::detail {
 
@@ -317,10 +318,7 @@ inline void refuse_repeated_zip_names(std::span<const std::string_view> names) {
       if (out == "./" || out.ends_with("/./")) out.resize(out.size() - 2);
     }
   }
-  std::sort(folded.begin(), folded.end());
-  const auto twice = std::adjacent_find(folded.begin(), folded.end());
-  if (twice != folded.end())
-    throw Error(ErrorCode::duplicate_name, "two entries have this name", {.subject = *twice});
+  sort_distinct(folded, "two entries have this name");
 }
 
 }  // namespace q2l::detail

@@ -70,6 +70,10 @@ TEMPLATE_TEST_CASE("The leaky ReLU keeps its slope for exactly the numbers not a
         std::vector<T>{T(0), T(0), T(1e-30), T(2)});
   CHECK(activated<T>(Activation::leaky_relu(0.25), {T(-2), T(-4), T(4)}) ==
         std::vector<T>{T(-0.5), T(-1), T(4)});
+  constexpr T infinity = std::numeric_limits<T>::infinity();
+  CHECK(activated<T>(Activation::relu(), {-infinity, infinity}) == std::vector<T>{T(0), infinity});
+  CHECK(activated<T>(Activation::leaky_relu(0.25), {-infinity, infinity}) ==
+        std::vector<T>{-infinity, infinity});
 }
 
 TEMPLATE_TEST_CASE("Rows of any length are added, in place too", "[kernels]", float, double) {

@@ -64,6 +64,7 @@ TEST_CASE("avg_pool2d refuses shapes that do not fit", "[ops]") {
   const Map in(nullptr, 1, 5, 5, 3);
   CHECK(refusal(in, Map(nullptr, 1, 3, 3, 3), {0, 2}) == "avg_pool2d");
   CHECK(refusal(in, Map(nullptr, 1, 3, 3, 3), {2, 0}) == "avg_pool2d");
+  CHECK(ops::AvgPool2dShape{2, 0}.output(5) == 0);
   CHECK(refusal(in, Map(nullptr, 2, 3, 3, 3)) == "avg_pool2d: batch of out");
   CHECK(refusal(in, Map(nullptr, 1, 3, 3, 4)) == "avg_pool2d: channels of out");
   CHECK(refusal(in, Map(nullptr, 1, 2, 3, 3)) == "avg_pool2d: height of out");

@@ -174,6 +174,9 @@ TEST_CASE("The size of a convolution's output is zero where its kernel does not 
   CHECK(Conv2dShape{1, 1, 3, 1, 0}.output(3) == 1);
   CHECK(Conv2dShape{1, 1, 7, 2, 3}.output(448) == 224);
   CHECK(Conv2dShape{1, 1, 3, 2, 1}.output(7) == 4);
+  CHECK(Conv2dShape{1, 1, 0, 1, 0}.output(7) == 0);
+  CHECK(Conv2dShape{1, 1, 3, 0, 1}.output(7) == 0);
+  CHECK(Conv2dShape{1, 1, 2, 2, 1}.output(0) == 0);
 }
 
 TEST_CASE("A convolution refuses operands that do not fit", "[ops]") {
@@ -183,6 +186,15 @@ TEST_CASE("A convolution refuses operands that do not fit", "[ops]") {
   });
   check_bad_argument("Conv2d: elements of bias", [&](const Context&) {
     Conv2d<float>({3, 2, 3, 1, 1}, weight, std::vector<float>(3));
+  });
+  for (const ChannelAffine& norm : {ChannelAffine{{1.0}, {}}, ChannelAffine{{}, {1.0}}}) {
+    check_bad_argument("Conv2d: channels of norm", [&](const Context&) {
+      Conv2d<float>({3, 2, 3, 1, 1}, weight, bias, norm);
+    });
+  }
+  check_bad_argument("Conv2d", [&](const Context&) { Conv2d<float>({3, 2, 0, 1, 1}, {}, bias); });
+  check_bad_argument("Conv2d", [&](const Context&) {
+    Conv2d<float>({3, 2, 3, 0, 1}, weight, bias);
   });
 
   const Conv2d<float> layer({3, 2, 3, 1, 1}, weight, bias);

@@ -172,8 +172,11 @@ TEST_CASE("Cross-attention refuses parameters and operands that do not fit", "[o
     check_bad_argument("prepare_memory", [&](const Context& context) {
       prepare(context, 3, matrix(8, 6), matrix(4, 6));
     });
-    check_bad_argument(
-        "add", [&](const Context& context) { prepare(context, 2, matrix(8, 6), matrix(3, 6)); });
+    for (const std::size_t rows : {1u, 2u, 3u, 8u}) {
+      check_bad_argument("prepare_memory: rows of position", [&](const Context& context) {
+        prepare(context, 2, matrix(8, 6), matrix(rows, 6));
+      });
+    }
     check_bad_argument("add: columns of b", [&](const Context& context) {
       prepare(context, 2, matrix(8, 6), matrix(4, 5));
     });
@@ -191,8 +194,32 @@ TEST_CASE("Cross-attention refuses parameters and operands that do not fit", "[o
     };
     const std::size_t rows = layer.query_rows(3);
     check_bad_argument("cross_attention", call(2, 6, rows, 6));
+    check_bad_argument("cross_attention", [&](const Context& context) {
+      q2l::ops::cross_attention<float, DefaultArch>(context, layer, {}, 0, matrix(rows, 6),
+                                                    matrix(3, 6));
+    });
     check_bad_argument("cross_attention: columns of the tokens", call(0, 5, rows, 6));
     check_bad_argument("cross_attention: rows of queries", call(0, 6, rows - 1, 6));
     check_bad_argument("cross_attention: columns of queries", call(0, 6, rows, 5));
   }
+}
+
+TEST_CASE("Cross-attention that projects labels refuses a memory prepared for the other form",
+          "[ops]") {
+  const CrossAttentionExample example{2, 3, 4, 6, 2};
+  const auto attend = [&](CrossAttentionForm layer_form, CrossAttentionForm memory_form) {
+    const auto layer = cross_attention_layer<float>(example.reference, layer_form);
+    return [&example, layer, memory_form](const Context& context) {
+      std::vector<float> storage(1000);
+      const auto memory = q2l::ops::prepare_memory<float, DefaultArch>(
+          context, memory_form, 2, {example.memory.data(), 8, 6}, {example.position.data(), 4, 6});
+      q2l::ops::cross_attention<float, DefaultArch>(context, layer, memory, 1,
+                                                    {storage.data(), layer.query_rows(3), 6},
+                                                    {storage.data() + 500, 3, 6});
+    };
+  };
+  check_bad_argument("cross_attention", attend(CrossAttentionForm::project_labels,
+                                               CrossAttentionForm::project_memory));
+  CHECK_NOTHROW(
+      run_planned(attend(CrossAttentionForm::project_memory, CrossAttentionForm::project_labels)));
 }

@@ -102,6 +102,9 @@ TEST_CASE("A depthwise convolution refuses operands that do not fit", "[ops]") {
     return [=](const Context&) { DepthwiseConv2d<float>(shape, weight, norm); };
   };
   check_bad_argument("DepthwiseConv2d", build({3, 9, 1, 1}, {three, three}));
+  check_bad_argument("DepthwiseConv2d", build({3, 0, 1, 1}, {three, three}));
+  check_bad_argument("DepthwiseConv2d", build({3, 3, 0, 1}, {three, three}));
+  CHECK(DepthwiseConv2dShape{3, 3, 0, 1}.output(7) == 0);
   check_bad_argument("DepthwiseConv2d: elements of weight", build({4, 3, 1, 1}, {three, three}));
   check_bad_argument("DepthwiseConv2d: scales of norm", build({3, 3, 1, 1}, {two, three}));
   check_bad_argument("DepthwiseConv2d: shifts of norm", build({3, 3, 1, 1}, {three, two}));

@@ -215,3 +215,74 @@ TEST_CASE("An observer sees values between layers, not what they become", "[ops]
   CHECK(observer.count == 2);
   CHECK(same_bits(observed.values(), unobserved.values()));
 }
+
+TEST_CASE("A layer refuses the left operand of another", "[ops]") {
+  const std::size_t rows = 5, width = 36;
+  const auto linear = [&](Precision precision, const q2l::Quantization& input) {
+    return q2l::ops::Linear<float, DefaultArch>{width, 7,  std::vector<float>(width * 7),
+                                                {},    {}, {"", precision, input}};
+  };
+  const q2l::Quantization input{1.0f / 32, 100};
+  const auto maker = linear(Precision::int8, input);
+  std::vector<float> out(rows * 7, 3.0f);
+  const auto read_by = [&](const q2l::ops::Linear<float, DefaultArch>& reader) {
+    return [&](const Context& context) {
+      const q2l::ops::LeftOperand<float, DefaultArch> operand(context, maker.weights, rows);
+      q2l::ops::linear<float, DefaultArch>(context, reader, operand,
+                                           Matrix<float>(out.data(), rows, 7));
+    };
+  };
+  check_bad_argument("matmul", read_by(linear(Precision::f32, {})));
+  check_bad_argument("matmul", read_by(linear(Precision::bf16, {})));
+  check_bad_argument("matmul", read_by(linear(Precision::int8, {1.0f / 16, 100})));
+  check_bad_argument("matmul", read_by(linear(Precision::int8, {1.0f / 32, 99})));
+  CHECK_NOTHROW(run_planned(read_by(linear(Precision::int8, input))));
+
+  const auto conv_by = [&](const q2l::ops::Conv2dShape& shape, Precision precision,
+                           const q2l::ops::LeftOperandForm& form) {
+    return [=, reader = make_conv2d(shape, precision)](const Context& context) {
+      const q2l::FeatureMap<const float> size(nullptr, 1, 9, 5, shape.in_channels);
+      const q2l::ops::LeftOperand<float, DefaultArch> operand(context, Precision::int8, input, size,
+                                                              form);
+      std::vector<float> results(9 * 5 * shape.out_channels);
+      q2l::ops::conv2d<float, DefaultArch>(
+          context, reader, operand,
+          q2l::FeatureMap<float>(results.data(), 1, shape.output(9), shape.output(5),
+                                 shape.out_channels));
+    };
+  };
+  const auto form_of = [](const q2l::ops::Conv2dShape& shape) {
+    return make_conv2d(shape, Precision::int8).input_form();
+  };
+  const q2l::ops::Conv2dShape three{20, 8, 3, 1, 1}, pointwise{20, 8, 1, 1, 0};
+  check_bad_argument("conv2d", conv_by(three, Precision::f32, form_of(three)));  // by Winograd
+  check_bad_argument("conv2d", conv_by(pointwise, Precision::f32, form_of(pointwise)));
+  check_bad_argument("conv2d", conv_by(three, Precision::bf16, form_of(three)));
+  check_bad_argument("conv2d", conv_by(three, Precision::int8, form_of(pointwise)));
+  check_bad_argument("conv2d", conv_by({20, 8, 1, 2, 0}, Precision::int8, form_of(pointwise)));
+  check_bad_argument("conv2d", conv_by({4, 8, 3, 1, 1}, Precision::int8, {}));
+  CHECK_NOTHROW(run_planned(conv_by(three, Precision::int8, form_of(three))));
+}
+
+TEST_CASE("A context of no threads needs the memory of one", "[ops]") {
+  const auto linear1 = make_linear(12, 20, Precision::int8);
+  const auto linear2 = make_linear(20, 8, Precision::int8);
+  const q2l::ops::LayerNorm<float> norm(std::vector<float>(20), std::vector<float>(20));
+  std::vector<float> x(5 * 20);
+  const auto peak = [&](std::size_t workers, const auto& write) {
+    q2l::SerialRunner runner;
+    q2l::Workspace plan = q2l::Workspace::planning();
+    const Context context{runner, workers, plan};
+    write(context, q2l::ops::LeftOperand<float, DefaultArch>(context, linear2.weights, 5));
+    return plan.peak();
+  };
+  const auto by_linear = [&](const Context& context, const auto& hidden) {
+    q2l::ops::linear<float, DefaultArch>(context, linear1, Matrix<const float>(x.data(), 5, 12),
+                                         hidden);
+  };
+  const auto by_norm = [&](const Context& context, const auto& hidden) {
+    q2l::ops::layer_norm<float, DefaultArch>(context, norm, {x.data(), 5, 20}, hidden);
+  };
+  CHECK(peak(0, by_linear) == peak(1, by_linear));
+  CHECK(peak(0, by_norm) == peak(1, by_norm));
+}

@@ -116,6 +116,18 @@ TEST_CASE("A linear layer of no rows does nothing", "[ops]") {
   CHECK(out.is_intact());
 }
 
+TEMPLATE_TEST_CASE("A linear layer of no inputs gives its bias", "[ops]", float, double) {
+  using T = TestType;
+  const LinearExample<T> example{0, 35};
+  const PoisonedMatrix<T> x(7, 0);
+  PoisonedMatrix<T> out(7, 35);
+  run_planned([&](const Context& context) {
+    q2l::ops::linear<T, DefaultArch>(context, example.layer, x.view(), out.view());
+  });
+  CHECK(differences(out.view(), example.expected(Estimate(7, 0, std::vector<float>()))) == "");
+  CHECK(out.is_intact());
+}
+
 TEST_CASE("A linear layer refuses operands that do not fit", "[ops]") {
   const std::vector<float> weight(15), bias(5);
   check_bad_argument("Linear: elements of weight",

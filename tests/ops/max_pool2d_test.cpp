@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <cstddef>
+#include <limits>
 #include <query2label/ops/max_pool2d.hpp>
 #include <vector>
 
@@ -56,6 +58,22 @@ TEMPLATE_TEST_CASE("Max pooling takes the largest of each window and never the p
   check_max_pool2d<TestType>({3, 2, 1}, 1, 1, 5);  // a map smaller than the kernel
 }
 
+TEMPLATE_TEST_CASE("Max pooling gives NaN where a window holds one", "[ops]", float, double) {
+  using T = TestType;
+  constexpr T not_a_number = std::numeric_limits<T>::quiet_NaN();
+  for (std::size_t place = 0; place < 9; ++place) {
+    CAPTURE(place);
+    std::vector<T> in(9 * 11, T(-1)), out(11);
+    for (std::size_t c = 0; c < 11; ++c) in[place * 11 + c] = c == 10 ? T(2) : not_a_number;
+    run_planned([&](const Context& context) {
+      q2l::ops::max_pool2d<T, DefaultArch>(context, {3, 3, 0}, {in.data(), 1, 3, 3, 11},
+                                           {out.data(), 1, 1, 1, 11});
+    });
+    for (std::size_t c = 0; c < 10; ++c) CHECK(std::isnan(out[c]));
+    CHECK(out[10] == T(2));
+  }
+}
+
 TEST_CASE("Max pooling gives the same bits on any number of threads and for any batch", "[ops]") {
   const Pool2dShape shape{3, 2, 1};
   const PoisonedMatrix<float> in(4 * 19 * 21, 13, fill("in", 4 * 19 * 21 * 13, -5.0, 1.0, 1));
@@ -83,6 +101,13 @@ TEST_CASE("Max pooling refuses operands that do not fit", "[ops]") {
   };
   const Pool2dShape shape{3, 2, 1};
   check_bad_argument("max_pool2d", call({3, 2, 2}, map(1, 4, 6, 2), map(1, 3, 4, 2)));
+  for (const Pool2dShape& empty : {Pool2dShape{3, 0, 1}, Pool2dShape{0, 2, 0}}) {
+    check_bad_argument("max_pool2d", call(empty, map(1, 4, 6, 2), map(1, 0, 0, 2)));
+    CHECK(empty.output(4) == 0);
+  }
+  check_bad_argument("max_pool2d: height of out",
+                     call({2, 2, 1}, map(1, 0, 6, 2), map(1, 1, 4, 2)));
+  check_bad_argument("max_pool2d: width of out", call({2, 2, 1}, map(1, 4, 0, 2), map(1, 3, 1, 2)));
   check_bad_argument("max_pool2d: batch of out", call(shape, map(1, 4, 6, 2), map(2, 2, 3, 2)));
   check_bad_argument("max_pool2d: channels of out", call(shape, map(1, 4, 6, 2), map(1, 2, 3, 3)));
   check_bad_argument("max_pool2d: height of out", call(shape, map(1, 4, 6, 2), map(1, 4, 3, 2)));

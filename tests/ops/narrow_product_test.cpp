@@ -202,24 +202,67 @@ TEST_CASE("int8 products have these bits on every instruction set", "[ops]") {
   CHECK(checksum(out.values()) == 0xB3850197u);
 }
 
+TEST_CASE("int8 multiplies whole numbers: weights of 127 steps a side, inputs as calibrated",
+          "[ops]") {
+  constexpr std::size_t in = 132, out = 19, rows = 7;
+  const std::vector<float> weight = fill("weight", in * out, 0.1, 1.0, 1);
+  const std::vector<float> bias = fill("bias", out, 0.0, 1.0, 2);
+  const std::vector<float> x = inputs(rows * in, 3);
+  const q2l::ops::Linear<float, DefaultArch> layer{in,   out, weight,
+                                                   bias, {},  settings(Precision::int8)};
+  PoisonedMatrix<float> y(rows, out);
+  run_planned([&](const Context& context) {
+    q2l::ops::linear<float, DefaultArch>(context, layer, {x.data(), rows, in}, y.view());
+  });
+  for (std::size_t n = 0; n < out; ++n) {
+    double largest = 0;
+    for (std::size_t k = 0; k < in; ++k) {
+      largest = std::max(largest, std::abs(static_cast<double>(weight[n * in + k])));
+    }
+    const double step = largest / 127;
+    for (std::size_t m = 0; m < rows; ++m) {
+      std::int64_t sum = 0;
+      for (std::size_t k = 0; k < in; ++k) {
+        const double input = std::nearbyint(static_cast<double>(x[m * in + k] * 64)) + 96;
+        sum += (std::lrint(std::clamp(input, 0.0, 255.0)) - 96) *
+               std::lrint(static_cast<double>(weight[n * in + k]) / step);
+      }
+      const double product = static_cast<double>(sum) * step / 64;
+      const double expected = product + static_cast<double>(bias[n]);
+      // The sum fits a float; its factor is rounded once, and so is the result.
+      REQUIRE(std::abs(static_cast<double>(y.values()[m * out + n]) - expected) <=
+              epsilon / 2 * (std::abs(product) + std::abs(expected)) * (1 + epsilon));
+    }
+  }
+}
+
 TEST_CASE("Products that cannot be narrow stay in f32", "[ops]") {
   using Weights = q2l::ops::PackedWeights<float, DefaultArch>;
   CHECK(Weights::precision_of({1, 27, 64}, Precision::bf16) == Precision::f32);
   CHECK(Weights::precision_of({7, 21, 64}, Precision::int8) == Precision::f32);
-  CHECK(Weights::precision_of({1, 65'536, 8}, Precision::int8) == Precision::int8);
-  CHECK(Weights::precision_of({1, 65'540, 8}, Precision::int8) == Precision::f32);
-  CHECK(Weights::precision_of({1, 65'540, 8}, Precision::bf16) == Precision::bf16);
+  CHECK(Weights::precision_of({1, 0, 8}, Precision::int8) == Precision::f32);
+  CHECK(Weights::precision_of({1, 28, 64}, Precision::bf16) == Precision::bf16);
+  CHECK(Weights::precision_of({1, 70'000, 8}, Precision::int8) == Precision::int8);
 }
 
-TEST_CASE("int8 sums of the largest depth and operands do not overflow", "[ops]") {
-  constexpr std::size_t depth = q2l::simd::int8_largest_depth;
-  const std::vector<float> weight(depth, 1.0f);
-  const std::vector<float> in(depth, 255.0f);
-  const q2l::ops::Linear<float, DefaultArch> layer{
-      depth, 1, weight, {}, {}, {"", Precision::int8, Quantization{1.0f, 0}}};
-  float out = 0;
-  run_planned([&](const Context& context) {
-    q2l::ops::linear<float, DefaultArch>(context, layer, {in.data(), 1, depth}, {&out, 1, 1});
-  });
-  CHECK(out == Approx(255.0 * static_cast<double>(depth)).epsilon(1e-6));
+TEST_CASE("int8 sums of any depth and of the largest operands do not overflow", "[ops]") {
+  // 255 * 127 * depth is beyond 2^31. All weights are 127 steps of 1/127, of either sign.
+  constexpr std::size_t depth = 70'000;
+  for (const float sign : {1.0f, -1.0f}) {
+    for (const std::int32_t zero_point : {0, 255}) {
+      CAPTURE(sign, zero_point);
+      const std::vector<float> weight(depth, sign);
+      const std::vector<float> in(depth, static_cast<float>(255 - 2 * zero_point));
+      const q2l::ops::Linear<float, DefaultArch> layer{
+          depth, 1, weight, {}, {}, {"", Precision::int8, Quantization{1.0f, zero_point}}};
+      REQUIRE(layer.weights.precision() == Precision::int8);
+      float out = 0;
+      run_planned([&](const Context& context) {
+        q2l::ops::linear<float, DefaultArch>(context, layer, {in.data(), 1, depth}, {&out, 1, 1});
+      });
+      // The step is rounded, and each of 69 chunks' sums, as it is scaled and added.
+      const double expected = static_cast<double>(sign * in[0]) * static_cast<double>(depth);
+      CHECK(std::abs(static_cast<double>(out) - expected) <= 70 * epsilon * std::abs(expected));
+    }
+  }
 }

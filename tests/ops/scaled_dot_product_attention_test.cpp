@@ -184,6 +184,19 @@ TEST_CASE("The scale of attention is one over the root of a head's width", "[ops
   CHECK(q2l::ops::attention_scale<float>(64, 4) == 0.25f);
 }
 
+TEMPLATE_TEST_CASE("Heads of no width have scores of 0", "[ops]", float, double) {
+  using T = TestType;
+  for (const q2l::Precision precision : {q2l::Precision::f32, q2l::Precision::bf16}) {
+    PoisonedMatrix<T> maps(2 * 3, 4, 0);
+    run_planned([&](const Context& context) {
+      q2l::ops::scaled_dot_product_attention<T, DefaultArch>(
+          context, {nullptr, 3, 0}, {nullptr, 4, 0}, {nullptr, 4, 0}, 1, 2, T(1), {},
+          {nullptr, 3, 0}, maps.view().data, precision);
+    });
+    CHECK(maps.values() == std::vector<T>(2 * 3 * 4, T(0.25)));
+  }
+}
+
 TEST_CASE("Attention refuses operands that do not fit", "[ops]") {
   std::vector<float> storage(1000);
   const auto matrix = [&](std::size_t rows, std::size_t columns) {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MIT
+#include <array>
 #include <catch2/catch.hpp>
 #include <cstddef>
 #include <query2label/ops/window_attention.hpp>
@@ -137,6 +138,18 @@ TEST_CASE(
                               context, layer, {example.in.data() + first, 1, 7, 9, 12},
                               {out.data, 1, 7, 9, 12, out.stride}, {.residual = out});
                         });
+}
+
+TEST_CASE("window_attention refuses grids of no tokens", "[ops]") {
+  const WindowAttention<float> layer =
+      WindowAttentionExample{{1, 4, 4, 2, 0}, 1, 4, 2, false}.layer<float>();
+  for (const auto& [batch, height, width] :
+       {std::array<std::size_t, 3>{0, 4, 4}, {1, 0, 4}, {1, 4, 0}}) {
+    const q2l::FeatureMap<float> empty(nullptr, batch, height, width, 4);
+    check_bad_argument("window_attention", [&](const Context& context) {
+      q2l::ops::window_attention<float, DefaultArch>(context, layer, empty, empty);
+    });
+  }
 }
 
 TEST_CASE("WindowAttention refuses sizes that do not fit", "[ops]") {

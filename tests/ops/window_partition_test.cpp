@@ -93,6 +93,19 @@ TEMPLATE_TEST_CASE("A linear layer puts tokens of shifted windows back and adds 
   }
 }
 
+TEST_CASE("A partition without tokens or windows is empty", "[ops]") {
+  CHECK(WindowPartition{1, 0, 7, 3, 1}.tokens() == 0);
+  CHECK(WindowPartition{1, 5, 0, 3, 1}.tokens() == 0);
+  CHECK(WindowPartition{1, 5, 7, 0, 0}.windows() == 0);
+  const q2l::ops::Linear<float, DefaultArch> layer(3, 5, std::vector<float>(15), {});
+  run_planned([&](const Context& context) {
+    q2l::ops::linear_to_windows<float, DefaultArch>(
+        context, layer, {1, 0, 7, 3, 1}, {nullptr, 1, 0, 7, 3}, nullptr, {nullptr, 0, 5});
+    q2l::ops::linear_from_windows<float, DefaultArch>(context, layer, {1, 5, 0, 3, 1},
+                                                      {nullptr, 0, 3}, {nullptr, 1, 5, 0, 5});
+  });
+}
+
 TEST_CASE("Linear layers over windows refuse operands that do not fit", "[ops]") {
   using Map = FeatureMap<float>;
   const q2l::ops::Linear<float, DefaultArch> layer(3, 5, std::vector<float>(15), {});

@@ -13,10 +13,21 @@
 
 namespace q2l {
 
+/// A number of threads; 0 is taken for 1, the calling one.
+class WorkerCount {
+ public:
+  constexpr WorkerCount(std::size_t count) noexcept  // implicit, as it is a number
+      : count_(count == 0 ? 1 : count) {}
+  constexpr operator std::size_t() const noexcept { return count_; }
+
+ private:
+  std::size_t count_;
+};
+
 /// What an op needs besides its operands: threads and scratch. One per running inference.
 struct Context {
   TaskRunner& runner;
-  std::size_t workers;  ///< at most this many threads; results do not depend on it
+  WorkerCount workers;  ///< at most this many threads; results do not depend on it
   Workspace& workspace;
   LayerObserver* observer = nullptr;
 

@@ -37,6 +37,8 @@ namespace q2l::kernels {
 template <class T, class Arch>
 inline simd::Batch<T, Arch> leaky_relu(simd::Batch<T, Arch> x, T negative_slope) noexcept {
   using B = simd::Batch<T, Arch>;
+  // 0 times -infinity would be NaN. `x` comes second, so that a NaN stays.
+  if (negative_slope == T(0)) return xsimd::max(B(T(0)), x);
   return xsimd::select(x > B(T(0)), x, B(negative_slope) * x);
 }
 
@@ -49,6 +51,7 @@ inline simd::Batch<T, Arch> gelu(simd::Batch<T, Arch> x) noexcept {
   return simd::fma<T, Arch>(half_x, simd::erf<T, Arch>(x * B(T(0.70710678118654752440))), half_x);
 }
 
+/// Error at most (VectorMathBound<T>::sigmoid + 2) epsilon |x| for all finite x.
 template <class T, class Arch>
 inline simd::Batch<T, Arch> quick_gelu(simd::Batch<T, Arch> x) noexcept {
   using B = simd::Batch<T, Arch>;

@@ -18,7 +18,9 @@ namespace q2l::kernels {
 
 /// out[i] = in[i] as the left operand of a product whose weights are of type `W`: rounded to
 /// bfloat16, or q = round(in[i] / scale) + zero_point, held to 0 .. 255, less what the instruction
-/// set wants taken off. Rounding is to nearest, ties to even, so all instruction sets agree.
+/// set wants taken off. Rounding is to nearest, ties to even, so all instruction sets agree, but
+/// for subnormals in bfloat16 (see simd::store_bfloat16). In int8 infinities are held, too, and NaN
+/// becomes some number of 0 .. 255: neither is detected.
 template <class W, class Arch, class Left>
 inline void convert_left_row(const float* in, std::size_t count, const Quantization& quantization,
                              Left* out) noexcept {

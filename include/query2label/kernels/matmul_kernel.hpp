@@ -91,9 +91,9 @@ void matmul_block(const RowSource& rows, std::size_t first_row, std::size_t last
   const std::size_t first_column = layout.first_column(first_panel);
   const std::size_t row_count = last_row - first_row;
   const std::size_t tiles = (row_count + Tile::rows - 1) / Tile::rows;
-  const std::size_t group = std::max<std::size_t>(
-      1,
-      group_bytes / (std::min(chunk_depth<W>, layout.rows()) * Tile::vectors * lanes * sizeof(W)));
+  const std::size_t depth = std::clamp<std::size_t>(layout.rows(), 1, chunk_depth<W>);
+  const std::size_t group =
+      std::max<std::size_t>(1, group_bytes / (depth * Tile::vectors * lanes * sizeof(W)));
   const Left* table[chunk_depth<T> * Tile::rows];  // narrow weights have at least 4 rows a tap
 
   for (std::size_t g = first_panel; g < last_panel; g += group) {

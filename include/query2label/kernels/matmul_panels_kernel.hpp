@@ -9,7 +9,6 @@
 #include "query2label/kernels/matmul_kernel.hpp"
 #include "query2label/kernels/matmul_tile.hpp"
 #include "query2label/kernels/panel_matrix.hpp"
-#include "query2label/simd/dot_product.hpp"
 
 // A product, panel by panel: each panel's chunk of depth stays in the first-level cache while rows
 // pass by. The bits are those of matmul_block, which goes tile by tile of rows.
@@ -20,8 +19,8 @@ namespace q2l::kernels {
 inline constexpr std::size_t left_block_rows = 204;
 
 /// Elements of scratch into which `matmul_panels` copies rows.
-template <class W>
-inline constexpr std::size_t left_block_size = left_block_rows* chunk_depth<W>;
+template <class T>
+inline constexpr std::size_t left_block_size = left_block_rows* chunk_depth<T>;
 
 /// True where going panel by panel can be faster: where a panel's chunk stays in the first-level
 /// cache while the rows of a block pass by from the second. Narrow weights gain nothing.
@@ -33,58 +32,59 @@ constexpr bool panel_stays_cached() noexcept {
          chunk_depth<W> * Tile::vectors * Tile::lanes * sizeof(W) <= first_level;
 }
 
-/// True where it is, for `panels` panels at a time, although the rows must be copied. (Measured
-/// with AVX2: up to 10 % faster for 16 panels and depths of 192 and more, up to 10 % slower below.)
-template <class T, class Arch, class W>
-constexpr bool prefers_panels(const PanelMatrix<T, Arch, W>& b, std::size_t panels) noexcept {
-  return panel_stays_cached<T, Arch, W>() && panels >= 16 && b.layout.rows() >= 192;
+/// True where it is, for `panels` panels at a time, although the rows must be copied; for weights
+/// of which a `panel_stays_cached`. (Measured with AVX2: up to 10 % faster for 16 panels and depths
+/// of 192 and more, up to 10 % slower below.)
+template <class T, class Arch>
+constexpr bool prefers_panels(const PanelLayout<T, Arch>& layout, std::size_t panels) noexcept {
+  return panels >= 16 && layout.rows() >= 192;
 }
 
 namespace detail {
 
-/// Copies `chunk` of the left rows `own`: one row `chunk_depth<W>` elements after the other, its
+/// Copies `chunk` of the left rows `own`: one row `chunk_depth<T>` elements after the other, its
 /// taps side by side.
-template <class T, class W, class Arch, class RowSource, class Left>
+template <class T, class Arch, class RowSource>
 void copy_left_rows(const RowSource& source, const TileRows& own, const DepthChunk& chunk,
-                    Left* out) noexcept {
+                    T* out) noexcept {
   using Tile = MatmulTile<T, Arch>;
-  const Left* table[chunk_depth<T> * Tile::rows];  // narrow weights have at least 4 rows a tap
+  const T* table[chunk_depth<T> * Tile::rows];
   const std::size_t tiles = (own.count + Tile::rows - 1) / Tile::rows;
   for (std::size_t i = 0; i < tiles; ++i) {
     const TileRows tile = tile_rows(own.first, own.count, i, tiles);
     source.pointers(tile.first, tile.count, chunk.first_tap, chunk.taps, table);
-    Left* const rows = out + (tile.first - own.first) * chunk_depth<W>;
+    T* const rows = out + (tile.first - own.first) * chunk_depth<T>;
     for (std::size_t t = 0; t < chunk.taps; ++t) {
       for (std::size_t r = 0; r < tile.count; ++r) {
         std::copy_n(table[t * tile.count + r] + chunk.first_depth, chunk.depth,
-                    rows + r * chunk_depth<W> + t * chunk.depth);
+                    rows + r * chunk_depth<T> + t * chunk.depth);
       }
     }
   }
 }
 
 /// Asks for what `copy_left_rows` copies next: the depth that follows `chunk` in its last tap.
-template <class Left, std::size_t MostRows, class RowSource>
+template <class T, std::size_t MostRows, class RowSource>
 void prefetch_left_rows(const RowSource& source, const TileRows& rows,
                         const DepthChunk& chunk) noexcept {
-  const Left* table[MostRows];
+  const T* table[MostRows];
   source.pointers(rows.first, rows.count, chunk.first_tap + chunk.taps - 1, 1, table);
   for (std::size_t r = 0; r < rows.count; ++r) {
-    const Left* const next = table[r] + chunk.first_depth + chunk.depth;
-    for (std::size_t k = 0; k < chunk.depth; k += cache_line / sizeof(Left)) {
+    const T* const next = table[r] + chunk.first_depth + chunk.depth;
+    for (std::size_t k = 0; k < chunk.depth; k += cache_line / sizeof(T)) {
       __builtin_prefetch(next + k, 0, 2);
     }
   }
 }
 
 /// Row source over what `copy_left_rows` copied.
-template <class Left>
+template <class T>
 struct CopiedRows {
-  const Left* data;
+  const T* data;
   std::size_t first_row, stride, depth;
 
   void pointers(std::size_t first, std::size_t count, std::size_t, std::size_t taps,
-                const Left** out) const noexcept {
+                const T** out) const noexcept {
     for (std::size_t t = 0; t < taps; ++t) {
       for (std::size_t r = 0; r < count; ++r) {
         out[t * count + r] = data + (first + r - first_row) * stride + t * depth;
@@ -95,15 +95,15 @@ struct CopiedRows {
 
 /// A chunk of depth of panels `first` .. `last` - 1, and the panel that is read afterwards, or
 /// null.
-template <class T, class Arch, class W>
+template <class T, class Arch>
 struct PanelRange {
-  const PanelMatrix<T, Arch, W>& matrix;
+  const PanelMatrix<T, Arch>& matrix;
   std::size_t first, last;
   DepthChunk chunk;
   std::size_t chunk_index;
-  const W* next;
+  const T* next;
 
-  [[nodiscard]] PanelChunk<T, W> panel(std::size_t p) const noexcept {
+  [[nodiscard]] PanelChunk<T, T> panel(std::size_t p) const noexcept {
     return panel_chunk(matrix, p, chunk, chunk_index);
   }
 };
@@ -111,26 +111,26 @@ struct PanelRange {
 /// Rows `own` by a range of panels, panel by panel. `left` is the chunk of `rows` that belongs to
 /// that of the panels; `out` is where the first results go. Calls `ahead(tile)` with each tile of
 /// rows when the last panel is at it.
-template <class T, class Arch, class W, class RowSource, class Ahead>
+template <class T, class Arch, class RowSource, class Ahead>
 void multiply_panels(const RowSource& rows, const TileRows& own, const DepthChunk& left,
-                     const PanelRange<T, Arch, W>& panels, const Epilogue<T>& epilogue, T* out,
+                     const PanelRange<T, Arch>& panels, const Epilogue<T>& epilogue, T* out,
                      std::size_t out_stride, const Ahead& ahead) noexcept {
   using Tile = MatmulTile<T, Arch>;
   const PanelLayout<T, Arch>& layout = panels.matrix.layout;
   const std::size_t tiles = (own.count + Tile::rows - 1) / Tile::rows;
-  const typename simd::DotProduct<T, W, Arch>::Left* table[chunk_depth<T> * Tile::rows];
+  const T* table[chunk_depth<T> * Tile::rows];
   for (std::size_t p = panels.first; p < panels.last; ++p) {
     const std::size_t column = layout.first_column(p);
     const std::size_t width = layout.first_column(p + 1) - column;
     const bool is_last = p + 1 == panels.last;
-    const W* const next = is_last ? panels.next : panels.panel(p + 1).data;
-    PanelChunk<T, W> panel = panels.panel(p);
+    const T* const next = is_last ? panels.next : panels.panel(p + 1).data;
+    PanelChunk<T, T> panel = panels.panel(p);
     for (std::size_t i = 0; i < tiles; ++i) {
       const TileRows tile = tile_rows(own.first, own.count, i, tiles);
       if (is_last) ahead(tile);
       rows.pointers(tile.first, tile.count, left.first_tap, left.taps, table);
       panel.next = prefetch_part<T>(next, left.taps * left.depth * width, i, tiles);
-      matmul_tile_function<T, W, Arch>(tile.count, width / Tile::lanes)(
+      matmul_tile_function<T, T, Arch>(tile.count, width / Tile::lanes)(
           table, left, panel, epilogue.at(tile.first, column),
           out + (tile.first - own.first) * out_stride + column - layout.first_column(panels.first),
           out_stride);
@@ -140,16 +140,14 @@ void multiply_panels(const RowSource& rows, const TileRows& own, const DepthChun
 
 }  // namespace detail
 
-/// `matmul_block`, panel by panel: the rows are copied block by block into `scratch`, or, if that
-/// is null, read where they lie.
-template <class T, class Arch, class W, class RowSource>
+/// `matmul_block` of weights that are not narrow, panel by panel: the rows are copied block by
+/// block into `scratch`, or, if that is null, read where they lie.
+template <class T, class Arch, class RowSource>
 void matmul_panels(const RowSource& rows, std::size_t first_row, std::size_t last_row,
-                   const PanelMatrix<T, Arch, W>& b, std::size_t first_panel,
-                   std::size_t last_panel, const Epilogue<T>& epilogue, T* out,
-                   std::size_t out_stride, typename simd::DotProduct<T, W, Arch>::Left* scratch,
-                   const W* following = nullptr) noexcept {
+                   const PanelMatrix<T, Arch>& b, std::size_t first_panel, std::size_t last_panel,
+                   const Epilogue<T>& epilogue, T* out, std::size_t out_stride, T* scratch,
+                   const T* following = nullptr) noexcept {
   using Tile = MatmulTile<T, Arch>;
-  using Left = typename simd::DotProduct<T, W, Arch>::Left;
   // Results are read again for each chunk of depth: more columns would leave the cache, with fewer
   // copying rows would not pay.
   constexpr std::size_t group = 1024 / (Tile::vectors * Tile::lanes);
@@ -164,20 +162,20 @@ void matmul_panels(const RowSource& rows, std::size_t first_row, std::size_t las
     T* const results = out + (own.first - first_row) * out_stride + layout.first_column(begin) -
                        layout.first_column(first_panel);
     std::size_t chunk_index = 0;
-    for_each_depth_chunk<W>(layout.taps, layout.depth, [&](const DepthChunk& chunk) {
+    for_each_depth_chunk<T>(layout.taps, layout.depth, [&](const DepthChunk& chunk) {
       const std::size_t width = layout.first_column(begin + 1) - layout.first_column(begin);
-      const W* next = end < last_panel ? b.panel(end) : following;
+      const T* next = end < last_panel ? b.panel(end) : following;
       if (!chunk.is_last) {
         next = detail::panel_chunk(b, begin, chunk, chunk_index).data +
                chunk.taps * chunk.depth * width;
       }
-      const detail::PanelRange<T, Arch, W> panels{b, begin, end, chunk, chunk_index, next};
+      const detail::PanelRange<T, Arch> panels{b, begin, end, chunk, chunk_index, next};
       if (scratch) {
-        detail::copy_left_rows<T, W, Arch>(rows, own, chunk, scratch);
-        const detail::CopiedRows<Left> copies{scratch, own.first, chunk_depth<W>, chunk.depth};
+        detail::copy_left_rows<T, Arch>(rows, own, chunk, scratch);
+        const detail::CopiedRows<T> copies{scratch, own.first, chunk_depth<T>, chunk.depth};
         const DepthChunk copied{0, chunk.taps, 0, chunk.depth, chunk.is_first, chunk.is_last};
         const auto ahead = [&](const detail::TileRows& tile) {
-          if (!chunk.is_last) detail::prefetch_left_rows<Left, Tile::rows>(rows, tile, chunk);
+          if (!chunk.is_last) detail::prefetch_left_rows<T, Tile::rows>(rows, tile, chunk);
         };
         detail::multiply_panels(copies, own, copied, panels, epilogue, results, out_stride, ahead);
       } else {

@@ -6,6 +6,7 @@
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <type_traits>
 #include <utility>
 
@@ -37,6 +38,9 @@ inline constexpr std::size_t chain_length = 64;
 /// Elements of depth that one pass over a tile sums: a cache block, and a multiple of the chain.
 template <class W>
 inline constexpr std::size_t chunk_depth = 1024 / sizeof(W);
+// A chunk's sum of int8 products and its correction fit 32 bits; chunks are added up as floats.
+static_assert(2 * 255 * 127 * chunk_depth<std::int8_t> <=
+              std::size_t{std::numeric_limits<std::int32_t>::max()});
 
 /// Lines of memory that a tile asks for on its way, so that they are in the second-level cache when
 /// the next pass reads them: a weight comes from memory once, and the first tile to use it would
@@ -185,13 +189,18 @@ template <class T, class W, class Arch, std::size_t Rows, std::size_t Vectors, c
 }
 
 /// Adds the residual to the first chunk's sums, and to others what earlier ones left in `out`;
-/// applies a cheap activation to the last, and stores.
-template <class T, class Arch, std::size_t Rows, std::size_t Vectors, class Load>
+/// applies a cheap activation to the last, and stores. The last vector holds `tail` columns.
+template <class T, class Arch, std::size_t Rows, std::size_t Vectors>
 [[gnu::always_inline]] inline void finish_tile(const Epilogue<T>& epilogue, const DepthChunk& chunk,
-                                               std::size_t tail, const Load& load,
+                                               std::size_t tail,
                                                simd::Batch<T, Arch> (&sum)[Rows][Vectors], T* out,
                                                std::size_t out_stride) noexcept {
-  constexpr std::size_t lanes = simd::Batch<T, Arch>::size;
+  using B = simd::Batch<T, Arch>;
+  constexpr std::size_t lanes = B::size;
+  const auto load = [tail](const T* p, std::size_t v) {
+    if (v + 1 < Vectors || tail == lanes) return B::load_unaligned(p + v * lanes);
+    return simd::load_partial<T, Arch>(p + v * lanes, tail);
+  };
   if (const T* const before = chunk.is_first ? epilogue.residual : out) {
     const std::size_t stride = chunk.is_first ? epilogue.residual_stride : out_stride;
     Q2L_UNROLL
@@ -239,10 +248,6 @@ void matmul_tile(const typename simd::DotProduct<T, W, Arch>::Left* const* rows,
   constexpr bool is_exact = !std::is_same_v<Sum, B>;
   assert(panel.columns > (Vectors - 1) * lanes && panel.columns <= Vectors * lanes);
   const std::size_t tail = panel.columns - (Vectors - 1) * lanes;  // lanes of the last vector
-  const auto load = [tail](const T* p, std::size_t v) {
-    if (v + 1 < Vectors || tail == lanes) return B::load_unaligned(p + v * lanes);
-    return simd::load_partial<T, Arch>(p + v * lanes, tail);
-  };
 
   Sum dots[Rows][Vectors];
   Q2L_UNROLL
@@ -312,9 +317,9 @@ void matmul_tile(const typename simd::DotProduct<T, W, Arch>::Left* const* rows,
   if constexpr (is_scaled) {
     B sum[Rows][Vectors];
     detail::scale_tile<T, Arch>(epilogue, chunk.is_first, panel.scale, dots, sum);
-    detail::finish_tile<T, Arch>(epilogue, chunk, tail, load, sum, out, out_stride);
+    detail::finish_tile<T, Arch>(epilogue, chunk, tail, sum, out, out_stride);
   } else {
-    detail::finish_tile<T, Arch>(epilogue, chunk, tail, load, dots, out, out_stride);
+    detail::finish_tile<T, Arch>(epilogue, chunk, tail, dots, out, out_stride);
   }
 }
 

@@ -49,12 +49,21 @@ struct PanelLayout {
   }
   /// First vector of panel `p`; `first_vector(panels())` is the end.
   [[nodiscard]] constexpr std::size_t first_vector(std::size_t p) const noexcept {
-    const std::size_t narrow = vectors() / panels();
-    const std::size_t wide_panels = vectors() % panels();
+    const std::size_t count = std::max<std::size_t>(1, panels());
+    const std::size_t narrow = vectors() / count;
+    const std::size_t wide_panels = vectors() % count;
     return p * narrow + std::min(p, wide_panels);
   }
   [[nodiscard]] constexpr std::size_t first_column(std::size_t p) const noexcept {
     return first_vector(p) * Tile::lanes;
+  }
+  /// Where element (k, n) of `W`s stands in a panel `width` columns wide, or in the part of one
+  /// that begins with a group of depth.
+  template <class W>
+  [[nodiscard]] static constexpr std::size_t place(std::size_t k, std::size_t n,
+                                                   std::size_t width) noexcept {
+    constexpr std::size_t group = simd::DotProduct<T, W, Arch>::group;
+    return (k / group * width + n) * group + k % group;
   }
   /// Elements the panels take together.
   [[nodiscard]] constexpr std::size_t size() const noexcept { return rows() * padded_columns(); }
@@ -106,7 +115,6 @@ template <class T, class Arch, class W, class Source, class Convert>
 void pack_panels(const PanelLayout<T, Arch>& layout, const PanelSource<Source>& source,
                  const Convert& convert, W* target, std::size_t first_panel,
                  std::size_t last_panel) noexcept {
-  constexpr std::size_t group = simd::DotProduct<T, W, Arch>::group;
   constexpr std::size_t block = 16;  // in depth: whole cache lines of a column are used at once
   for (std::size_t p = first_panel; p < last_panel; ++p) {
     const std::size_t begin = layout.first_column(p);
@@ -118,7 +126,7 @@ void pack_panels(const PanelLayout<T, Arch>& layout, const PanelSource<Source>& 
       for (std::size_t k = 0; k < layout.depth; k += block) {
         const std::size_t rows = std::min(block, layout.depth - k);
         const auto place = [&](std::size_t i, std::size_t n) -> W& {
-          return out[(i / group * width + n) * group + i % group];
+          return out[PanelLayout<T, Arch>::template place<W>(i, n, width)];
         };
         const auto pack = [&](std::size_t i, std::size_t n) {
           place(i, n) =

@@ -15,7 +15,6 @@
 #include "query2label/kernels/tiled_rows.hpp"
 #include "query2label/simd/amx_tiles.hpp"
 #include "query2label/simd/arch.hpp"
-#include "query2label/simd/lanes.hpp"
 
 // The narrow product on tile registers, by panels as the others read them.
 
@@ -137,10 +136,6 @@ template <std::size_t Rows, std::size_t Vectors, class Arch, class T, class W, c
   using B = simd::Batch<T, Arch>;
   using Dots = simd::Batch<Sum, Arch>;
   constexpr std::size_t lanes = B::size;
-  const auto load = [tail](const T* p, std::size_t v) {
-    if (v + 1 < Vectors || tail == lanes) return B::load_unaligned(p + v * lanes);
-    return simd::load_partial<T, Arch>(p + v * lanes, tail);
-  };
   Dots dots[Rows][Vectors];
   Q2L_UNROLL
   for (std::size_t v = 0; v < Vectors; ++v) {
@@ -158,7 +153,7 @@ template <std::size_t Rows, std::size_t Vectors, class Arch, class T, class W, c
   }
   B results[Rows][Vectors];
   scale_tile<T, Arch>(epilogue, chunk.is_first, panel.scale, dots, results);
-  finish_tile<T, Arch>(epilogue, chunk, tail, load, results, out, out_stride);
+  finish_tile<T, Arch>(epilogue, chunk, tail, results, out, out_stride);
 }
 
 /// `rows` rows of results of `vectors` <= Most vectors, from their sums.

@@ -7,6 +7,7 @@
 #include "query2label/core/context.hpp"
 #include "query2label/core/shape_check.hpp"
 #include "query2label/core/tensor.hpp"
+#include "query2label/ops/sliding_window.hpp"
 #include "query2label/simd/arch.hpp"
 #include "query2label/simd/lanes.hpp"
 
@@ -19,7 +20,8 @@ struct AvgPool2dShape {
 
   /// Every window that begins inside the picture, as long as the one before leaves a rest.
   [[nodiscard]] constexpr std::size_t output(std::size_t input) const noexcept {
-    if (input <= kernel) return input > 0 ? 1 : 0;
+    if (input == 0 || kernel == 0 || stride == 0) return 0;
+    if (input <= kernel) return 1;
     return std::min((input - kernel + stride - 1) / stride + 1, (input + stride - 1) / stride);
   }
 };
@@ -27,11 +29,11 @@ struct AvgPool2dShape {
 /// torch.nn.AvgPool2d(kernel, stride, ceil_mode=True, count_include_pad=False):
 /// out [N, H', W', C] = the mean of each window of in [N, H, W, C] over the pixels that exist.
 /// Error of an element: at most (kernel^2 + 1) eps times the window's mean magnitude.
-/// Throws Error bad_argument when shapes do not fit.
+/// Throws Error bad_argument when shapes do not fit or the kernel or stride is 0.
 template <class T, class Arch>
 void avg_pool2d(const Context& context, const AvgPool2dShape& shape, FeatureMap<const T> in,
                 FeatureMap<T> out) {
-  require_argument(shape.kernel > 0 && shape.stride > 0, "avg_pool2d", "the window is empty");
+  require_window(shape.kernel, shape.stride, "avg_pool2d");
   require_equal(out.batch, in.batch, "avg_pool2d: batch of out");
   require_equal(out.channels, in.channels, "avg_pool2d: channels of out");
   require_equal(out.height, shape.output(in.height), "avg_pool2d: height of out");

@@ -48,7 +48,8 @@ ChannelAffine fold_statistics(std::size_t channels, Factor&& factor, std::span<c
 
 /// torch.nn.BatchNorm2d in evaluation: scale = weight / sqrt(running_var + eps),
 /// shift = bias - running_mean scale; all [C]. Computed in double.
-/// Throws Error bad_weights naming `name` when a variance is negative, bad_argument on sizes.
+/// Throws Error bad_weights naming `name` unless every running_var + eps is positive, bad_argument
+/// on sizes.
 template <class T>
 ChannelAffine fold_batch_norm(std::span<const T> weight, std::span<const T> bias,
                               std::span<const T> running_mean, std::span<const T> running_var,

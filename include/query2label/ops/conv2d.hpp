@@ -23,6 +23,7 @@
 #include "query2label/ops/left_operand.hpp"
 #include "query2label/ops/matmul.hpp"
 #include "query2label/ops/packed_weights.hpp"
+#include "query2label/ops/sliding_window.hpp"
 #include "query2label/ops/winograd_conv2d.hpp"
 #include "query2label/simd/amx_tiles.hpp"
 
@@ -45,15 +46,21 @@ struct Conv2d {
   Conv2d() = default;
 
   /// `weight` [out, in, kernel, kernel] row-major; `bias` [out] or empty; `norm` is applied to the
-  /// result, or has empty vectors. Throws Error bad_argument when sizes do not fit.
+  /// result, or has empty vectors. Throws Error bad_argument when sizes do not fit or the kernel or
+  /// stride is 0.
   Conv2d(const Conv2dShape& shape_, const SharedBuffer<T>& weight, const SharedBuffer<T>& bias,
          const ChannelAffine& norm = {}, const Threads& threads = {},
          const ProductSettings& settings = {})
       : shape(shape_), name(settings.name), zeros(shape_.in_channels) {
+    require_window(shape.kernel, shape.stride, "Conv2d");
     const std::size_t taps = shape.kernel * shape.kernel;
     const std::size_t filter = shape.in_channels * taps;
     require_equal(weight.size(), shape.out_channels * filter, "Conv2d: elements of weight");
     if (!bias.empty()) require_equal(bias.size(), shape.out_channels, "Conv2d: elements of bias");
+    for (const auto* const of_norm : {&norm.scale, &norm.shift}) {
+      if (of_norm->empty()) continue;
+      require_equal(of_norm->size(), shape.out_channels, "Conv2d: channels of norm");
+    }
     std::fill_n(zeros.data(), zeros.size(), T(0));
 
     const double* const scale = norm.scale.empty() ? nullptr : norm.scale.data();
@@ -102,6 +109,10 @@ struct Conv2d {
   /// True where an output pixel needs one input pixel, at the same place.
   [[nodiscard]] bool is_pointwise() const noexcept {
     return shape.kernel == 1 && shape.stride == 1 && shape.padding == 0;
+  }
+  /// Whether it can read a narrow LeftOperand.
+  [[nodiscard]] bool reads_narrow_input() const noexcept {
+    return !taps_are_rows() && (shape.kernel > 1 || is_pointwise());
   }
   /// The form in which the product reads a narrow input; where taps are kernel rows, one that has
   /// its border already.
@@ -264,16 +275,15 @@ void convolve_by_winograd(const Context& context, const WinogradConv2d<T, Arch>&
 template <class T, class Arch>
 LeftOperand<T, Arch> conv2d_input(const Context& context, const Conv2d<T, Arch>& reader,
                                   const FeatureMap<const T>& size) {
-  if (reader.taps_are_rows() || (reader.weights.layout().taps == 1 && !reader.is_pointwise())) {
-    return LeftOperand<T, Arch>::plain(context, size);
-  }
+  if (!reader.reads_narrow_input()) return LeftOperand<T, Arch>::plain(context, size);
   return {context, reader.weights, size, reader.input_form()};
 }
 
 /// out [N, H', W', out_channels] = activation(conv(in [N, H, W, in_channels]) + bias + residual),
 /// H' = shape.output(H). `in` may be the LeftOperand of this layer and `out` that of another, made
-/// by `conv2d_input`. Error as `linear` with in_features = kernel^2 in_channels, or as
-/// `winograd_conv2d`. Throws Error bad_argument when shapes do not fit.
+/// by `conv2d_input`. Error as `linear` of the layer's precision with in_features =
+/// kernel^2 in_channels, or as `winograd_conv2d`. Throws Error bad_argument when shapes do not fit
+/// or `in` was made for another layer.
 template <class T, class Arch, class In = FeatureMap<const T>, class Out = FeatureMap<T>>
 void conv2d(const Context& context, const Conv2d<T, Arch>& layer, const In& in, const Out& out,
             const OutputOptions<T>& options = {}) {
@@ -287,12 +297,12 @@ void conv2d(const Context& context, const Conv2d<T, Arch>& layer, const In& in, 
   require_equal(to.width, shape.output(from.width), "conv2d: width of out");
   if constexpr (std::is_same_v<In, LeftOperand<T, Arch>>) {
     if (in.is_narrow()) {
-      layer.weights.visit([&]<class W>(const kernels::PanelMatrix<T, Arch, W>& panels) {
-        if constexpr (detail::reads_narrow<T, Arch, W>) {
-          detail::convolve_narrow<T, Arch>(context, layer, panels, in, to.height, to.width, options,
-                                           detail::product_output(out));
-        }
-      });
+      require_argument(layer.reads_narrow_input(), "conv2d", "the layer reads no narrow operand");
+      detail::visit_narrow(
+          layer.weights, in, layer.input_form(), "conv2d", [&](const auto& panels) {
+            detail::convolve_narrow<T, Arch>(context, layer, panels, in, to.height, to.width,
+                                             options, detail::product_output(out));
+          });
       return;  // an observer sees no narrow maps
     }
   }

@@ -4,6 +4,7 @@
 #include <cstddef>
 
 #include "query2label/core/tensor.hpp"
+#include "query2label/ops/sliding_window.hpp"
 
 // What a convolution multiplies: the row sources of its product (see kernels/matmul_tile.hpp).
 
@@ -16,9 +17,9 @@ struct Conv2dShape {
   std::size_t stride = 1;
   std::size_t padding = 0;
 
-  /// Output height (width) for an input height (width); 0 where the kernel does not fit.
+  /// Output height (width) for an input height (width); 0 where no window fits.
   [[nodiscard]] constexpr std::size_t output(std::size_t input) const noexcept {
-    return input + 2 * padding < kernel ? 0 : (input + 2 * padding - kernel) / stride + 1;
+    return window_positions(input, kernel, stride, padding);
   }
 };
 

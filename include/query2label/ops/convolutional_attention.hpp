@@ -92,7 +92,8 @@ void project_convolved(const Context& context,
 }  // namespace detail
 
 /// out = attention over the tokens of each image in `in` [N (E + H W), D], plus the residual of
-/// `options`. `out` must not be `in`. Throws Error bad_argument when shapes do not fit.
+/// `options`. `out` must not be `in`. Error: that of `depthwise_conv2d`, two `linear` and
+/// `scaled_dot_product_attention`. Throws Error bad_argument when shapes do not fit.
 template <class T, class Arch>
 void convolutional_attention(const Context& context, const ConvolutionalAttention<T, Arch>& layer,
                              const TokenGrid& grid, Matrix<const T> in, Matrix<T> out,

@@ -126,6 +126,7 @@ CrossAttentionMemory<T, Arch> prepare_memory(const Context& context, CrossAttent
                                              Matrix<const T> position) {
   require_argument(images > 0 && tokens.rows > 0 && tokens.rows % images == 0, "prepare_memory",
                    "the images must divide the tokens");
+  require_equal(position.rows, tokens.rows / images, "prepare_memory: rows of position");
   const Matrix<T> positioned = context.workspace.take_matrix<T>(tokens.rows, tokens.columns);
   add<T, Arch>(context, tokens, position, positioned);
   CrossAttentionMemory<T, Arch> memory{images, tokens, positioned};
@@ -168,17 +169,21 @@ void project_queries(const Context& context, const CrossAttention<T, Arch>& laye
 
 /// out [K, D] = attention of K labels over the tokens of image `image`, plus the residual of
 /// `options`. `queries` is what `project_queries` made. `maps`, if not null, gets the attention
-/// weights [A, K, T]. Throws Error bad_argument when shapes do not fit.
+/// weights [A, K, T]. Error: that of `project_queries`, `linear` of keys, values and result, and
+/// `scaled_dot_product_attention`, in project_labels with scores summed over D + w elements. Throws
+/// Error bad_argument when shapes do not fit or the memory was prepared for the other form.
 template <class T, class Arch>
 void cross_attention(const Context& context, const CrossAttention<T, Arch>& layer,
                      const CrossAttentionMemory<T, Arch>& memory, std::size_t image,
                      Matrix<const T> queries, Matrix<T> out, const OutputOptions<T>& options = {},
                      T* maps = nullptr) {
+  require_argument(image < memory.images, "cross_attention", "there is no such image");
+  require_argument(layer.form == CrossAttentionForm::project_memory || memory.keys != nullptr,
+                   "cross_attention", "the memory was prepared for the other form");
   const std::size_t labels = out.rows;
   const std::size_t width = layer.width();
   const std::size_t tokens = memory.tokens_per_image();
   const T scale = attention_scale<T>(width, layer.heads);
-  require_argument(image < memory.images, "cross_attention", "there is no such image");
   require_equal(memory.tokens.columns, width, "cross_attention: columns of the tokens");
   require_equal(queries.rows, layer.query_rows(labels), "cross_attention: rows of queries");
   require_equal(queries.columns, width, "cross_attention: columns of queries");

@@ -11,6 +11,7 @@
 #include "query2label/core/tensor.hpp"
 #include "query2label/kernels/depthwise_kernel.hpp"
 #include "query2label/ops/batch_norm.hpp"
+#include "query2label/ops/sliding_window.hpp"
 
 namespace q2l::ops {
 
@@ -20,9 +21,9 @@ struct DepthwiseConv2dShape {
   std::size_t stride = 1;
   std::size_t padding = 1;
 
-  /// Output height (width) for an input height (width); 0 where the kernel does not fit.
+  /// Output height (width) for an input height (width); 0 where no window fits.
   [[nodiscard]] constexpr std::size_t output(std::size_t input) const noexcept {
-    return input + 2 * padding < kernel ? 0 : (input + 2 * padding - kernel) / stride + 1;
+    return window_positions(input, kernel, stride, padding);
   }
 };
 
@@ -39,12 +40,13 @@ struct DepthwiseConv2d {
   DepthwiseConv2d() = default;
 
   /// `weight` [C, 1, kernel, kernel] row-major, `norm` of C channels.
-  /// Throws Error bad_argument when sizes do not fit.
+  /// Throws Error bad_argument when sizes do not fit or the kernel or stride is 0.
   DepthwiseConv2d(const DepthwiseConv2dShape& shape_, const SharedBuffer<T>& weight,
                   const ChannelAffine& norm)
       : shape(shape_),
         filters(SharedBuffer<T>::to_come(weight.size())),
         bias(SharedBuffer<T>::to_come(shape_.channels)) {
+    require_window(shape.kernel, shape.stride, "DepthwiseConv2d");
     const std::size_t taps = shape.kernel * shape.kernel;
     require_argument(taps <= most_taps, "DepthwiseConv2d", "the kernel is larger than 8 x 8");
     require_equal(weight.size(), shape.channels * taps, "DepthwiseConv2d: elements of weight");

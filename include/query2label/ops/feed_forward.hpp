@@ -26,7 +26,8 @@ struct FeedForward {
 };
 
 /// out [M, D] = linear2(activation(linear1(in [M, D]))) plus the residual of `options`. `in` may be
-/// the LeftOperand of linear1. Throws Error bad_argument when shapes do not fit.
+/// the LeftOperand of linear1. Error: that of two `linear` and the activation between them. Throws
+/// Error bad_argument when shapes do not fit.
 template <class T, class Arch, class In = Matrix<const T>>
 void feed_forward(const Context& context, const FeedForward<T, Arch>& layer, const In& in,
                   Matrix<T> out, const OutputOptions<T>& options = {}) {
@@ -36,7 +37,8 @@ void feed_forward(const Context& context, const FeedForward<T, Arch>& layer, con
   linear<T, Arch>(context, layer.linear2, hidden, out, options);
 }
 
-/// x [M, D] += layer(norm(x)). Throws Error bad_argument when shapes do not fit.
+/// x [M, D] += layer(norm(x)). Error: that of `layer_norm` and `feed_forward`. Throws Error
+/// bad_argument when shapes do not fit.
 template <class T, class Arch>
 void norm_feed_forward(const Context& context, const LayerNorm<T>& norm,
                        const FeedForward<T, Arch>& layer, Matrix<T> x) {

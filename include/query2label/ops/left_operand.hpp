@@ -24,6 +24,8 @@ struct LeftOperandForm {
   std::size_t padding = 0;    ///< pixels of zeros around each image of a map
   std::size_t tile_step = 0;  ///< pixels from one row of a tile to the next; 0 where none is read
   std::size_t spare = 0;      ///< pixels behind the last one, the first of them of zeros
+
+  bool operator==(const LeftOperandForm&) const = default;
 };
 
 /// The left operand of a product, in workspace memory: a map of pixels, or a matrix as a map of one
@@ -54,7 +56,8 @@ class LeftOperand {
               const FeatureMap<const T>& size, const LeftOperandForm& form)
       : map_(nullptr, size.batch, size.height, size.width, size.channels),
         precision_(is_narrow_in(precision) ? precision : Precision::f32),
-        quantization_(quantization) {
+        quantization_(quantization),
+        form_(form) {
     if (!is_narrow()) {
       map_.data = context.workspace.template take<T>(map_.pixel_count() * map_.channels);
       return;
@@ -86,6 +89,12 @@ class LeftOperand {
   }
 
   [[nodiscard]] bool is_narrow() const noexcept { return precision_ != Precision::f32; }
+  /// Whether a narrow one is as the product with `reader` reads it in `form`.
+  [[nodiscard]] bool is_for(const PackedWeights<T, Arch>& reader,
+                            const LeftOperandForm& form) const noexcept {
+    return precision_ == reader.precision() && quantization_ == reader.quantization() &&
+           form_ == form;
+  }
   /// The map; without data where it is narrow.
   [[nodiscard]] const FeatureMap<T>& map() const noexcept { return map_; }
 
@@ -220,6 +229,7 @@ class LeftOperand {
   FeatureMap<T> map_;
   Precision precision_;
   Quantization quantization_;
+  LeftOperandForm form_;
   std::byte* data_ = nullptr;
   std::size_t pixel_ = 0, line_ = 0, image_ = 0;  ///< strides in elements
   std::size_t first_ = 0;                         ///< element of the first pixel

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cstddef>
+#include <string_view>
 #include <type_traits>
 
 #include "query2label/core/bfloat16.hpp"
@@ -146,12 +147,12 @@ void multiply_rows(const Context& context, const RowSource& rows,
   const ProductTasks tasks = share_out(layout, count, row_tiles, context.workers, smallest_task);
   const kernels::Epilogue<T> epilogue{bias, options.residual.data, options.residual.stride,
                                       options.activation};
-  using Left = typename simd::DotProduct<T, W, Arch>::Left;
-  constexpr std::size_t block_size = kernels::left_block_size<W>;
+  constexpr bool may_go_by_panels = kernels::panel_stays_cached<T, Arch, W>();
+  constexpr std::size_t block_size = kernels::left_block_size<T>;
   const Workspace::Frame frame(context.workspace);
-  Left* const blocks = kernels::prefers_panels(b, layout.panels())
-                           ? context.workspace.template take<Left>(context.workers * block_size)
-                           : nullptr;
+  T* const blocks = may_go_by_panels && kernels::prefers_panels(layout, layout.panels())
+                        ? context.workspace.template take<T>(context.workers * block_size)
+                        : nullptr;
   const PartScratch<T> scratch(context, out, stored_rows);
   if (context.is_planning()) return;
   const auto first_row = [&](std::size_t i) {
@@ -162,14 +163,15 @@ void multiply_rows(const Context& context, const RowSource& rows,
                             std::size_t worker) {
     const ProductPart whole{first_row(r), first_row(r_end), first_panel(c), first_panel(c_end)};
     const auto multiply = [&](const ProductPart& part, T* results, std::size_t stride) {
-      if (kernels::prefers_panels(b, whole.last_panel - whole.first_panel)) {
-        kernels::matmul_panels<T, Arch>(rows, part.first, part.last, b, part.first_panel,
-                                        part.last_panel, epilogue, results, stride,
-                                        blocks + worker * block_size);
-      } else {
-        kernels::matmul_block<T, Arch>(rows, part.first, part.last, b, part.first_panel,
-                                       part.last_panel, epilogue, results, stride);
+      if constexpr (may_go_by_panels) {
+        if (kernels::prefers_panels(layout, whole.last_panel - whole.first_panel)) {
+          return kernels::matmul_panels<T, Arch>(rows, part.first, part.last, b, part.first_panel,
+                                                 part.last_panel, epilogue, results, stride,
+                                                 blocks + worker * block_size);
+        }
       }
+      kernels::matmul_block<T, Arch>(rows, part.first, part.last, b, part.first_panel,
+                                     part.last_panel, epilogue, results, stride);
     };
     multiply_part<T, Arch>(
         layout, whole, stored_rows, [](std::size_t row) { return row; }, multiply, out,
@@ -258,6 +260,19 @@ void multiply_narrow(const Context& context, const LeftOperand<T, Arch>& in,
   }
 }
 
+/// Calls `body` with the panels that read the narrow operand `in`. Throws Error bad_argument about
+/// `op` where `in` was not made for `weights`, read in `form`.
+template <class T, class Arch, class Body>
+void visit_narrow(const PackedWeights<T, Arch>& weights, const LeftOperand<T, Arch>& in,
+                  const LeftOperandForm& form, std::string_view op, const Body& body) {
+  weights.visit([&]<class W>(const kernels::PanelMatrix<T, Arch, W>& panels) {
+    constexpr bool can_read = reads_narrow<T, Arch, W>;
+    require_argument(can_read && in.is_for(weights, form), op,
+                     "the left operand was made for another layer");
+    if constexpr (can_read) body(panels);
+  });
+}
+
 }  // namespace detail
 
 /// out [M, N] = activation(rows B + bias + residual), split over threads by output tiles.
@@ -269,24 +284,24 @@ template <class T, class Arch, class W, class RowSource, class Out>
 void matmul(const Context& context, const RowSource& rows,
             const kernels::PanelMatrix<T, Arch, W>& b, const T* bias,
             const OutputOptions<T>& options, const Out& out) {
-  if constexpr (detail::reads_narrow<T, Arch, W>) {
-    if (b.precision() != Precision::f32) {
-      assert(b.layout.taps == 1);
-      const Workspace::Frame frame(context.workspace);
-      const LeftOperand<T, Arch> narrow(context, b.precision(), b.input,
-                                        {nullptr, 1, 1, shape_of(out).rows, b.layout.depth},
-                                        LeftOperand<T, Arch>::row_form());
-      narrow.fill(context, rows);
-      return detail::multiply_narrow<T, Arch>(context, narrow, b, bias, options, out);
+  if constexpr (std::is_same_v<typename simd::DotProduct<T, W, Arch>::Left, T>) {
+    if (!detail::reads_narrow<T, Arch, W> || b.precision() == Precision::f32) {
+      return detail::multiply<T, Arch>(context, rows, b, bias, options, out);
     }
   }
-  if constexpr (std::is_same_v<typename simd::DotProduct<T, W, Arch>::Left, T>) {
-    detail::multiply<T, Arch>(context, rows, b, bias, options, out);
+  if constexpr (detail::reads_narrow<T, Arch, W>) {
+    assert(b.layout.taps == 1);
+    const Workspace::Frame frame(context.workspace);
+    const LeftOperand<T, Arch> narrow(context, b.precision(), b.input,
+                                      {nullptr, 1, 1, shape_of(out).rows, b.layout.depth},
+                                      LeftOperand<T, Arch>::row_form());
+    narrow.fill(context, rows);
+    detail::multiply_narrow<T, Arch>(context, narrow, b, bias, options, out);
   }
 }
 
 /// The same with weights packed at load, in whatever precision they have, and their bias. `rows`
-/// may be their LeftOperand.
+/// may be a LeftOperand made for them.
 template <class T, class Arch, class RowSource, class Out>
 void matmul(const Context& context, const RowSource& rows, const PackedWeights<T, Arch>& weights,
             const OutputOptions<T>& options, const Out& out) {
@@ -296,14 +311,14 @@ void matmul(const Context& context, const RowSource& rows, const PackedWeights<T
       return matmul<T, Arch>(context, kernels::StridedRows<T>{plain.data, plain.stride}, weights,
                              options, out);
     }
-  }
-  weights.visit([&]<class W>(const kernels::PanelMatrix<T, Arch, W>& panels) {
-    if constexpr (!std::is_same_v<RowSource, LeftOperand<T, Arch>>) {
-      matmul<T, Arch>(context, rows, panels, weights.bias(), options, out);
-    } else if constexpr (detail::reads_narrow<T, Arch, W>) {
+    detail::visit_narrow(weights, rows, rows.row_form(), "matmul", [&](const auto& panels) {
       detail::multiply_narrow<T, Arch>(context, rows, panels, weights.bias(), options, out);
-    }
-  });
+    });
+  } else {
+    weights.visit([&](const auto& panels) {
+      matmul<T, Arch>(context, rows, panels, weights.bias(), options, out);
+    });
+  }
 }
 
 /// Packs a right operand found only while running (the tokens of an image) into `target`

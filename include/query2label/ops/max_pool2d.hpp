@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <limits>
 
 #include "query2label/core/context.hpp"
 #include "query2label/core/shape_check.hpp"
 #include "query2label/core/tensor.hpp"
+#include "query2label/ops/sliding_window.hpp"
 #include "query2label/simd/arch.hpp"
 #include "query2label/simd/lanes.hpp"
 
@@ -22,8 +24,9 @@ struct Pool2dShape {
     std::size_t begin, end;
   };
 
+  /// Output height (width) for an input height (width); 0 where no window fits.
   [[nodiscard]] constexpr std::size_t output(std::size_t input) const noexcept {
-    return input + 2 * padding < kernel ? 0 : (input + 2 * padding - kernel) / stride + 1;
+    return window_positions(input, kernel, stride, padding);
   }
   /// The rows (columns) of an input of `extent` under the window of output row (column) `at`.
   [[nodiscard]] constexpr Range window(std::size_t at, std::size_t extent) const noexcept {
@@ -37,6 +40,7 @@ namespace detail {
 /// Throws Error bad_argument unless `out` is what pooling makes of `in`.
 template <class T>
 void require_pooled(const Pool2dShape& shape, FeatureMap<const T> in, FeatureMap<const T> out) {
+  require_window(shape.kernel, shape.stride, "max_pool2d");
   require_argument(2 * shape.padding <= shape.kernel, "max_pool2d", "padding exceeds kernel / 2");
   require_equal(out.batch, in.batch, "max_pool2d: batch of out");
   require_equal(out.channels, in.channels, "max_pool2d: channels of out");
@@ -48,26 +52,31 @@ void require_pooled(const Pool2dShape& shape, FeatureMap<const T> in, FeatureMap
 template <class T, class Arch, class Pixel>
 void max_pool_row(const Pool2dShape& shape, std::size_t height, std::size_t width, std::size_t y,
                   const Pixel& pixel, Matrix<T> out) {
+  const simd::Batch<T, Arch> not_a_number(std::numeric_limits<T>::quiet_NaN());
   const Pool2dShape::Range down = shape.window(y, height);
   for (std::size_t x = 0; x < out.rows; ++x) {
     const Pool2dShape::Range across = shape.window(x, width);
     T* const to = out.row(x);
     simd::for_each_lane_group<T, Arch>(out.columns, [&](std::size_t c, auto load, auto store) {
       auto largest = load(pixel(down.begin, across.begin) + c);
+      auto is_nan = xsimd::isnan(largest);  // `max` may lose it
       for (std::size_t v = down.begin; v < down.end; ++v) {
         for (std::size_t u = across.begin; u < across.end; ++u) {
-          largest = xsimd::max(largest, load(pixel(v, u) + c));
+          const auto value = load(pixel(v, u) + c);
+          is_nan = is_nan | xsimd::isnan(value);
+          largest = xsimd::max(largest, value);
         }
       }
-      store(to + c, largest);
+      store(to + c, xsimd::select(is_nan, not_a_number, largest));
     });
   }
 }
 
 }  // namespace detail
 
-/// torch.nn.MaxPool2d: out [N, H', W', C] = the largest of each window of in [N, H, W, C]. Exact.
-/// Throws Error bad_argument when shapes do not fit.
+/// torch.nn.MaxPool2d: out [N, H', W', C] = the largest of each window of in [N, H, W, C], NaN
+/// where there is one. Exact.
+/// Throws Error bad_argument when shapes do not fit or the kernel or stride is 0.
 template <class T, class Arch>
 void max_pool2d(const Context& context, const Pool2dShape& shape, FeatureMap<const T> in,
                 FeatureMap<T> out) {

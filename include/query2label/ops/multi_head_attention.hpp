@@ -76,7 +76,8 @@ struct SelfAttention {
 };
 
 /// out [N M, D] = attention over each of N sequences, queries and keys from `query_key_input`
-/// [N M, D], values from `value_input` [N M, D], plus the residual of `options`.
+/// [N M, D], values from `value_input` [N M, D], plus the residual of `options`. Error: that of two
+/// `linear` one after the other and `scaled_dot_product_attention` between them.
 /// Throws Error bad_argument when shapes do not fit.
 template <class T, class Arch>
 void self_attention(const Context& context, const SelfAttention<T, Arch>& layer,

@@ -44,8 +44,8 @@ class PackedWeights {
       : layout_(layout), precision_(precision_of(layout, settings.precision)) {
     if (precision_ == Precision::int8) input_ = settings.input;
     lay_out(!bias.empty());
-    if (source.data == nullptr) return;
-    if (!bias.empty()) {
+    if (source.data == nullptr && layout.size() > 0) return;
+    if (!bias.empty() && bias.is_known()) {
       AlignedBuffer<T> padded = zeros<T>(bias_.size());
       std::transform(bias.begin(), bias.end(), padded.data(),
                      [](Bias value) { return static_cast<T>(value); });
@@ -61,14 +61,10 @@ class PackedWeights {
   }
 
   /// What `wanted` comes to for a product of this layout: f32 for depths that are no multiple of 4
-  /// (pictures), and for int8 where a sum might not fit into 32 bits.
+  /// (pictures).
   [[nodiscard]] static constexpr Precision precision_of(const Layout& layout,
                                                         Precision wanted) noexcept {
-    if (layout.depth == 0 || layout.depth % 4 != 0) return Precision::f32;
-    if (wanted == Precision::int8 && layout.rows() > simd::int8_largest_depth) {
-      return Precision::f32;
-    }
-    return wanted;
+    return layout.depth == 0 || layout.depth % 4 != 0 ? Precision::f32 : wanted;
   }
 
   [[nodiscard]] const Layout& layout() const noexcept { return layout_; }
@@ -179,7 +175,8 @@ class PackedWeights {
     }
     scale_ = std::move(scale);
     bfloat16_panels_ = pack<bfloat16>(
-        source, [](Source value, std::size_t) { return to_bfloat16(static_cast<float>(value)); },
+        source,
+        [](Source value, std::size_t) { return to_finite_bfloat16(static_cast<float>(value)); },
         threads);
   }
 
@@ -211,7 +208,7 @@ class PackedWeights {
         [&](Source value, std::size_t n) {
           auto rounded = static_cast<double>(value);
           if (precision_ == Precision::bf16) {
-            rounded = static_cast<double>(to_bfloat16(static_cast<float>(value)));
+            rounded = static_cast<double>(to_finite_bfloat16(static_cast<float>(value)));
           } else if (precision_ == Precision::int8) {
             rounded = steps[n] * std::nearbyint(rounded / steps[n]);
           }
@@ -239,7 +236,6 @@ class PackedWeights {
 
   /// What is to be taken off the sums of each chunk, as left operands hold too much.
   void correct() {
-    constexpr std::size_t group = simd::DotProduct<T, std::int8_t, Arch>::group;
     AlignedBuffer<std::int32_t> correction = zeros<std::int32_t>(correction_.size());
     std::int32_t* out = correction.data();
     kernels::for_each_depth_chunk<std::int8_t>(
@@ -249,8 +245,10 @@ class PackedWeights {
             const std::size_t column = layout_.first_column(p);
             const std::size_t width = layout_.first_column(p + 1) - column;
             const std::int8_t* w = int8_panels_.data() + column * layout_.rows() + first * width;
-            for (std::size_t i = 0; i < chunk.taps * chunk.depth * width; ++i) {
-              out[column + i / group % width] -= held() * w[i];
+            for (std::size_t k = 0; k < chunk.taps * chunk.depth; ++k) {
+              for (std::size_t n = 0; n < width; ++n) {
+                out[column + n] -= held() * w[Layout::template place<std::int8_t>(k, n, width)];
+              }
             }
           }
           out += layout_.padded_columns();

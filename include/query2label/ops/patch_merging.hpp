@@ -29,7 +29,8 @@ struct PatchMerging {
 
 /// out [N, H / 2, W / 2, 2 C] = linear(norm(neighbours of in [N, H, W, C])), the neighbours side by
 /// side in the order (0,0), (1,0), (0,1), (1,1) of (y, x). An odd H or W is padded with a row or
-/// column of zeros. Throws Error bad_argument when shapes do not fit.
+/// column of zeros. Error: that of `layer_norm` and `linear`. Throws Error bad_argument when shapes
+/// do not fit.
 template <class T, class Arch>
 void patch_merging(const Context& context, const PatchMerging<T, Arch>& layer,
                    FeatureMap<const T> in, FeatureMap<T> out) {

@@ -101,6 +101,9 @@ void bfloat16_attention(const Context& context, Matrix<const float> q, Matrix<co
                                    kernels::NoTiles>;
   using Attention = kernels::Bfloat16Attention<Arch, Tiles>;
   using Left = typename Attention::Left;
+  if constexpr (Attention::has_tiles) {  // tile registers must be asked for, once
+    [[maybe_unused]] static const bool is_supported = (simd::require_cpu<Arch>(), true);
+  }
   constexpr std::size_t block_rows = Attention::block_rows;
   const std::size_t queries = size.queries, tokens = size.tokens;
   const std::size_t width = q.columns / size.heads;
@@ -176,7 +179,7 @@ void scaled_dot_product_attention(const Context& context, Matrix<const T> q, Mat
     }
   }
   if constexpr (std::is_same_v<T, float> && simd::multiplies_bfloat16<Arch>) {
-    if (precision == Precision::bf16) {
+    if (precision == Precision::bf16 && width > 0) {
       return detail::bfloat16_attention<Arch>(context, q, k, v, size, scale, bias, out, maps);
     }
   }

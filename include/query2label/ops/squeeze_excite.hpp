@@ -50,7 +50,7 @@ void average_pixels(const Context& context, FeatureMap<const T> in, Matrix<T> me
 
 /// out [N, H, W, C] = activation(gate * in [N, H, W, C] + residual), with one gate per image and
 /// channel: gate = sigmoid(fc2(relu(fc1(mean of in over H and W)))). `out` may be `in` or the
-/// residual. Error: the gate's is that of a mean of H W elements, two `linear` and 3 ulp of the
+/// residual. Error: the gate's is that of a mean of H W elements, two `linear` and 3.5 ulp of the
 /// sigmoid; then 2 roundings. Throws Error bad_argument when shapes do not fit.
 template <class T, class Arch>
 void squeeze_excite(const Context& context, const SqueezeExcite<T, Arch>& layer,

@@ -146,13 +146,16 @@ struct WindowAttention {
 };
 
 /// out [N, H, W, D] = attention within the windows of in [N, H, W, D], plus the residual of
-/// `options`. Grids smaller than the window are one window without shift; others are padded with
-/// zeros to whole windows, and the padding takes part in the attention. `out` must not be `in`.
-/// Throws Error bad_argument when shapes do not fit.
+/// `options`. Windows are cut to a grid's shorter side (a grid of 4 x 8 is two of 4 x 4 where S is
+/// 7), and then not shifted; grids are padded with zeros to whole windows, and the padding takes
+/// part in the attention. `out` must not be `in`. Error: that of two `linear` and
+/// `scaled_dot_product_attention`. Throws Error bad_argument when shapes do not fit or there are no
+/// pixels.
 template <class T, class Arch>
 void window_attention(const Context& context, const WindowAttention<T, Arch>& layer,
                       FeatureMap<const T> in, FeatureMap<T> out,
                       const OutputOptions<T>& options = {}) {
+  require_argument(in.pixel_count() > 0, "window_attention", "needs at least one pixel");
   const std::size_t width = layer.width();
   const WindowPartition partition = layer.partition(in.batch, in.height, in.width);
   const std::size_t tokens = partition.window * partition.window;

@@ -25,10 +25,10 @@ struct WindowPartition {
   std::size_t shift = 0;  ///< less than `window`
 
   [[nodiscard]] constexpr std::size_t windows_down() const noexcept {
-    return (height + window - 1) / window;
+    return windows_along(height);
   }
   [[nodiscard]] constexpr std::size_t windows_across() const noexcept {
-    return (width + window - 1) / window;
+    return windows_along(width);
   }
   [[nodiscard]] constexpr std::size_t windows() const noexcept {
     return batch * windows_down() * windows_across();
@@ -36,6 +36,11 @@ struct WindowPartition {
   /// Padding included.
   [[nodiscard]] constexpr std::size_t tokens() const noexcept {
     return windows() * window * window;
+  }
+
+ private:
+  [[nodiscard]] constexpr std::size_t windows_along(std::size_t extent) const noexcept {
+    return window == 0 ? 0 : (extent + window - 1) / window;
   }
 };
 

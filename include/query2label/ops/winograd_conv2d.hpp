@@ -50,8 +50,8 @@ class WinogradConv2d {
   WinogradConv2d() = default;
 
   /// `kernel` [out, in, 3, 3] row-major, each filter times its `scale` [out] if there is one,
-  /// `bias` [out]; `tile` is 2 or 4; `precision` f32 or bf16. Transformed in double and rounded
-  /// once.
+  /// `bias` [out]; `tile` is 2 or 4; `precision` f32 or, of float, bf16. Transformed in double
+  /// and rounded once.
   WinogradConv2d(std::size_t tile, std::size_t in_channels, std::size_t out_channels,
                  const SharedBuffer<T>& kernel, const double* scale,
                  const SharedBuffer<double>& bias, const Threads& threads = {},
@@ -83,10 +83,10 @@ class WinogradConv2d {
                    ? pack<W>(kernels::WinogradPoints<2>::weight, kernel.data(), scale, threads)
                    : pack<W>(kernels::WinogradPoints<4>::weight, kernel.data(), scale, threads);
     };
-    if (precision == Precision::bf16) {
-      fill(bfloat16_panels_);
-    } else {
+    if (precision == Precision::f32) {
       fill(panels_);
+    } else if constexpr (std::is_same_v<T, float>) {
+      fill(bfloat16_panels_);
     }
   }
 
@@ -125,7 +125,6 @@ class WinogradConv2d {
     constexpr std::size_t block = 16;
     constexpr std::size_t taps = 9;
     const std::size_t depth = layout_.depth;
-    constexpr std::size_t group = std::is_same_v<W, bfloat16> ? 2 : 1;  // as products want it
     AlignedBuffer<W> panels(positions() * layout_.size());
     threads.parallel_for(layout_.panels(), [&](std::size_t panel, std::size_t) {
       constexpr std::size_t lanes = kernels::MatmulTile<T, Arch>::lanes;
@@ -155,9 +154,9 @@ class WinogradConv2d {
           }
           W* const out = panels.data() + p * layout_.size() + begin * depth + c * width;
           for (std::size_t i = 0; i < channels; ++i) {
-            W& element = out[(i / group * width + n) * group + i % group];
+            W& element = out[kernels::PanelLayout<T, Arch>::template place<W>(i, n, width)];
             if constexpr (std::is_same_v<W, bfloat16>) {
-              element = to_bfloat16(static_cast<float>(sums[i]));
+              element = to_finite_bfloat16(static_cast<float>(sums[i]));
             } else {
               element = static_cast<W>(sums[i]);
             }

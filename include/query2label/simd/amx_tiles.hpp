@@ -78,7 +78,7 @@ class AmxTiles {
   void load_right_0(const W* p, std::size_t stride) noexcept { _tile_stream_loadd(6, p, stride); }
   void load_right_1(const W* p, std::size_t stride) noexcept { _tile_stream_loadd(7, p, stride); }
 
-  /// Adds to the sums of rows `R` and columns `C`.
+  /// add_RC: adds the products of left tile R and right tile C to their sums.
   void add_00() noexcept {
     if constexpr (is_int8) {
       _tile_dpbusd(0, 4, 6);

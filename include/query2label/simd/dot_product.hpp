@@ -22,6 +22,8 @@ namespace q2l::simd {
 ///   sum[column] += left[group * i + ...] * right[i][column][...]
 /// over all of the group, or over element s of it. `store_left` writes a batch of floats as left
 /// operands: rounded, for int8 to the nearest integer (ties to even), to which it adds `offset`.
+/// `Arch` must be the widest instruction set this translation unit is compiled for: macros choose
+/// the specialisations.
 template <class T, class W, class Arch>
 struct DotProduct;
 
@@ -141,11 +143,8 @@ inline Batch<float, Arch> to_float(Batch<std::int32_t, Arch> value) noexcept {
 }
 
 // int8: weights of -127 .. 127 with 8-bit numbers on the left, which were stored with `left_offset`
-// taken off; sums are exact in int32 for depths up to `int8_largest_depth`. No form saturates, so
-// all give the same bits.
-
-/// 255 * 127 * 65,536 < 2^31.
-inline constexpr std::size_t int8_largest_depth = 65'536;
+// taken off; sums are exact in int32, which those of a chunk of depth (kernels/matmul_tile.hpp)
+// fit. No form saturates, so all give the same bits.
 
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__)
 #define Q2L_VNNI 1

@@ -9,17 +9,6 @@
 
 namespace q2l::simd {
 
-/// Sum of the lanes, always in the same order: halves are added until one is left.
-template <class T, class Arch>
-inline T sum(Batch<T, Arch> value) noexcept {
-  alignas(64) T lane[Batch<T, Arch>::size];
-  value.store_aligned(lane);
-  for (std::size_t half = Batch<T, Arch>::size / 2; half > 0; half /= 2) {
-    for (std::size_t i = 0; i < half; ++i) lane[i] += lane[i + half];
-  }
-  return lane[0];
-}
-
 /// Lanes that a sum is spread over. Not the width of a vector: every instruction set adds in the
 /// same order, so that all give the same bits.
 inline constexpr std::size_t sum_lanes = 16;

@@ -119,4 +119,10 @@ TEST_CASE("A heat map refuses attention that is none", "[image]") {
   CHECK(test::error_of([] {
           static_cast<void>(draw_heat_map(Image{}, std::vector{1.0f}, 1, 1, "dog", 0));
         }).code() == ErrorCode::bad_argument);
+  Image cut = picture;
+  cut.rgb.pop_back();
+  for (const Image& wrong : {Image{}, Image{0, 400, {}}, Image{400, 0, {}}, cut})
+    CHECK(test::error_of([&] {
+            static_cast<void>(draw_heat_map(wrong, std::vector{1.0f}, 1, 1, "dog", 0));
+          }).code() == ErrorCode::bad_argument);
 }

@@ -48,3 +48,19 @@ TEST_CASE("A view without pixels is refused", "[image]") {
     CHECK(error.code() == ErrorCode::bad_argument);
   }
 }
+
+TEST_CASE("A picture is valid whose pixels are exactly its width x height", "[image]") {
+  const auto error = [](const Image& image) {
+    return test::error_of([&] { require_valid(image, "here"); });
+  };
+  CHECK_NOTHROW(require_valid({2, 1, std::vector<std::uint8_t>(6)}, "here"));
+  for (const std::size_t bytes : {std::size_t{0}, std::size_t{5}, std::size_t{7}}) {
+    const Error wrong = error({2, 1, std::vector<std::uint8_t>(bytes)});
+    CHECK(wrong.code() == ErrorCode::bad_argument);
+    CHECK(wrong.place().subject == "here");
+    CHECK(wrong.place().expected == "6 bytes");
+  }
+  for (const Image& empty : {Image{}, Image{0, 1, {}}, Image{-1, -2, std::vector<std::uint8_t>(6)}})
+    CHECK(error(empty).code() == ErrorCode::bad_argument);
+  CHECK(error({2147483647, 2147483647, {}}).code() == ErrorCode::bad_argument);
+}

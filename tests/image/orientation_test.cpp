@@ -19,7 +19,8 @@ Bytes tiff(unsigned value, bool big = false, unsigned type = 3, unsigned tag = 0
     return big ? big_endian(n, bytes) : little_endian(n, bytes);
   };
   return to_bytes(big ? "MM" : "II") + number(42, 2) + number(8, 4) + number(1, 2) +
-         number(tag, 2) + number(type, 2) + number(1, 4) + number(value, 2) + Bytes(2) + Bytes(4);
+         number(tag, 2) + number(type, 2) + number(1, 4) +
+         (type == 4 ? number(value, 4) : number(value, 2) + Bytes(2)) + Bytes(4);
 }
 
 Bytes with_exif(const Bytes& jpeg, const Bytes& block) {
@@ -33,6 +34,8 @@ TEST_CASE("The orientation is read in both byte orders", "[image]") {
   for (unsigned value = 1; value <= 8; ++value) {
     CHECK(exif_orientation(tiff(value)) == static_cast<int>(value));
     CHECK(exif_orientation(tiff(value, true)) == static_cast<int>(value));
+    for (const bool big : {false, true})  // as a long, against the standard
+      CHECK(exif_orientation(tiff(value, big, 4)) == static_cast<int>(value));
   }
 }
 
@@ -40,7 +43,8 @@ TEST_CASE("A damaged EXIF block counts as none", "[image][hostile]") {
   CHECK(exif_orientation({}) == 1);
   CHECK(exif_orientation(tiff(0)) == 1);
   CHECK(exif_orientation(tiff(9)) == 1);
-  CHECK(exif_orientation(tiff(6, false, 4)) == 1);          // not a short
+  CHECK(exif_orientation(tiff(6, false, 1)) == 1);  // neither short nor long
+  CHECK(exif_orientation(tiff(0x10006, false, 4)) == 1);
   CHECK(exif_orientation(tiff(6, false, 3, 0x0113)) == 1);  // another tag
   CHECK(exif_orientation(to_bytes("XX") + Bytes(30)) == 1);
   const Bytes good = tiff(6);
@@ -100,4 +104,6 @@ TEST_CASE("Each orientation puts the stored corners where EXIF says", "[image]")
   CHECK(turned(8) == "2:362514");
   CHECK(error_of([&] { turned(0); }).code() == ErrorCode::bad_argument);
   CHECK(error_of([&] { turned(9); }).place().subject == "orientation");
+  image.rgb.pop_back();
+  CHECK(error_of([&] { turned(6); }).place().subject == "apply_orientation");
 }

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "query2label/image/read_image.hpp"
+#include "support/allocation_watch.hpp"
 #include "support/error_of.hpp"
 #include "support/temporary_folder.hpp"
 
@@ -55,4 +56,33 @@ TEST_CASE("A PNG is written wholly or not at all", "[image]") {
   CHECK(files_in(folder.path()) == 2);  // nothing half-written stays
   CHECK(test::error_of([&] { write_png(folder / "empty.png", Image{}); }).code() ==
         ErrorCode::bad_argument);
+}
+
+TEST_CASE("Wherever memory runs out while a PNG is made, that is the error and nothing is left",
+          "[image][hostile]") {
+  const Image image = noise(31, 17);
+  const std::vector<std::byte> whole = encode_png(image);
+  bool made = false;
+  std::size_t first = 1;
+  for (; !made; ++first) {
+    CAPTURE(first);
+    const test::AllocationFailure failure(first, false);
+    try {
+      made = encode_png(image) == whole;
+      REQUIRE(made);
+    } catch (const Error& error) {
+      REQUIRE(error.code() == ErrorCode::out_of_memory);
+    }
+    REQUIRE(detail::encoder_blocks == nullptr);
+    REQUIRE(failure.happened() != made);
+  }
+  CHECK(first > 100);  // the encoder's own requests are among those that failed
+}
+
+TEST_CASE("A picture whose pixels are not its width x height is not written", "[image]") {
+  Image image = noise(4, 3);
+  image.rgb.pop_back();
+  const Error error = test::error_of([&] { static_cast<void>(encode_png(image)); });
+  CHECK(error.code() == ErrorCode::bad_argument);
+  CHECK(error.place().subject == "encode_png");
 }

@@ -87,4 +87,8 @@ TEST_CASE("Resizing refuses empty pictures and sizes", "[image]") {
   }
   CHECK(test::error_of([] { static_cast<void>(resize_bilinear(Image{}, 2, 2)); }).code() ==
         ErrorCode::bad_argument);
+  Image cut = source;
+  cut.rgb.pop_back();
+  CHECK(test::error_of([&] { static_cast<void>(resize_bilinear(cut, 3, 3)); }).code() ==
+        ErrorCode::bad_argument);
 }

@@ -67,3 +67,13 @@ TEST_CASE("The mean loss refuses sizes that disagree and bad parameters", "[metr
   CHECK(error_of([&] { (void)AsymmetricLoss{}.mean({}, {}, 3); }).code() ==
         ErrorCode::bad_argument);
 }
+
+TEST_CASE("An unjudged label adds nothing to the mean loss", "[metrics]") {
+  const AsymmetricLoss loss;
+  const std::vector<float> logits = {0.5f, -1.5f, 2.0f, 0.25f};
+  const double expected = (loss(0.5, true) + loss(0.25, false)) / 2;
+  const std::vector<std::uint8_t> truth = {1, q2l::unjudged, q2l::unjudged, 0};
+  CHECK(loss.mean(logits, truth, 2) == Approx(expected).epsilon(1e-14));
+  const std::vector<std::uint8_t> wrong = {1, 0, 3, 0};
+  CHECK(error_of([&] { (void)loss.mean(logits, wrong, 2); }).code() == ErrorCode::bad_argument);
+}

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -12,10 +13,16 @@
 
 namespace q2l::detail {
 
-/// What a BMP file says about itself.
+/// What a BMP file says about itself, and where what matters lies in it.
 struct BmpStructure {
   int width = 0;
   int height = 0;
+  bool downwards = false;  ///< the first row stored is the top one
+  std::uint32_t bits = 0;  ///< a pixel
+  std::uint32_t compression = 0;
+  std::array<std::uint32_t, 4> masks{};  ///< red, green, blue, alpha; with compression 3
+  std::span<const std::byte> palette{};  ///< blue, green, red and a byte of padding a colour
+  std::span<const std::byte> rows{};
   bool transparent = false;  ///< 32 bit with a mask for alpha; without one the byte is padding
   std::uint64_t decoder_bytes = 0;  ///< what the result needs
 };
@@ -39,12 +46,12 @@ inline void check_palette_indices(std::span<const std::byte> rows, std::size_t s
 }
 
 /// Checks a BMP's headers and that every row is there. Accepts uncompressed pixels of 1, 4, 8, 16,
-/// 24 and 32 bit, stored upwards or downwards; refuses run lengths and embedded JPEG or PNG. Throws
-/// image_truncated, bad_image, image_unsupported or image_too_large.
-/// With `allow_truncated`, missing rows pass.
+/// 24 and 32 bit, stored upwards or downwards, and whatever lies between headers and pixels;
+/// refuses run lengths and embedded JPEG or PNG. Throws image_truncated, bad_image,
+/// image_unsupported or image_too_large. With `allow_truncated`, missing rows pass.
 inline BmpStructure inspect_bmp(std::span<const std::byte> bytes, const Limits& limits,
                                 bool allow_truncated = false) {
-  constexpr std::size_t file_header = 14;
+  constexpr std::size_t file_header = 14, masks_at = 54;  // behind 40 bytes, or part of the header
   constexpr std::uint32_t uncompressed = 0, bit_fields = 3;
   const auto fail = [](ErrorCode code, std::string_view detail, std::size_t offset,
                        std::uint64_t actual) {
@@ -74,25 +81,36 @@ inline BmpStructure inspect_bmp(std::span<const std::byte> bytes, const Limits& 
   if (compression == bit_fields && bits != 16 && bits != 32)
     fail(ErrorCode::bad_image, "colour masks need 16 or 32 bits a pixel", planes_at + 2, bits);
   if (old && bits <= 8) fail(ErrorCode::image_unsupported, "an OS/2 palette", planes_at + 2, bits);
-  if (pixels < file_header + header)
-    fail(ErrorCode::bad_image, "the pixels overlap the header", 10, pixels);
+  const std::size_t headers_end =
+      compression == bit_fields && header == 40 ? masks_at + 12 : file_header + header;
+  if (pixels < headers_end) fail(ErrorCode::bad_image, "the pixels overlap the header", 10, pixels);
+
+  BmpStructure structure{.width = static_cast<int>(width),
+                         .height = static_cast<int>(height),
+                         .downwards = downwards,
+                         .bits = bits,
+                         .compression = compression,
+                         .decoder_bytes = std::uint64_t{width} * height * 4};
+  if (compression == bit_fields) {
+    const std::size_t masks = header >= 56 ? 4 : 3;
+    for (std::size_t i = 0; i < masks; ++i) structure.masks[i] = file.le32(masks_at + 4 * i);
+    structure.transparent = structure.masks[3] != 0;
+  }
 
   const std::size_t stride = (std::size_t{width} * bits + 31) / 32 * 4;
   const std::size_t needed = stride * height;
-  if (!allow_truncated) static_cast<void>(file.slice(pixels, needed));
+  const std::size_t present = pixels < file.size() ? file.size() - pixels : 0;
+  structure.rows = file.slice(allow_truncated ? std::min(pixels, file.size()) : pixels,
+                              allow_truncated ? std::min(needed, present) : needed);
   if (bits <= 8) {
-    const std::size_t palette = (pixels - file_header - header) / 4;
-    if (palette == 0 || palette > 256)
-      fail(ErrorCode::bad_image, "a palette of impossible size", 10, palette);
-    const std::size_t present = pixels < file.size() ? std::min(needed, file.size() - pixels) : 0;
-    check_palette_indices(bytes.subspan(std::min(pixels, file.size()), present / stride * stride),
-                          stride, width, bits, palette, pixels);
+    const std::size_t room = (pixels - headers_end) / 4;
+    const std::size_t colors = std::min(room, std::size_t{1} << bits);
+    if (colors == 0) fail(ErrorCode::bad_image, "a palette of impossible size", 10, pixels);
+    structure.palette = file.slice(headers_end, colors * 4);
+    check_palette_indices(structure.rows.first(structure.rows.size() / stride * stride), stride,
+                          width, bits, colors, pixels);
   }
-  const bool has_alpha_mask = compression == bit_fields && header >= 108 && file.le32(66) != 0;
-  return {.width = static_cast<int>(width),
-          .height = static_cast<int>(height),
-          .transparent = has_alpha_mask,
-          .decoder_bytes = std::uint64_t{width} * height * 4};
+  return structure;
 }
 
 }  // namespace q2l::detail

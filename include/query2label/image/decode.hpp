@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <new>
 #include <span>
 #include <string>
 #include <string_view>
@@ -103,6 +102,34 @@ inline Image decode_png(const PngStructure& structure, Color background) {
   return decode_pieces(pieces, structure.transparent, structure.decoder_bytes, background);
 }
 
+/// Hands over only what matters, behind a header of 108 bytes, with the palette filled up in black.
+inline Image decode_bmp(const BmpStructure& structure, Color background) {
+  constexpr std::uint32_t file_header = 14, header = 108;
+  const std::uint32_t colors = structure.bits <= 8 ? 1u << structure.bits : 0;
+  const std::uint32_t pixels = file_header + header + 4 * colors;
+  std::vector<std::byte> head;
+  const auto append = [&](std::uint32_t value, int bytes) {
+    for (int i = 0; i < bytes; ++i) head.push_back(static_cast<std::byte>(value >> 8 * i & 0xFFu));
+  };
+  append('B', 1);
+  append('M', 1);
+  head.resize(10);  // the file's size is not read
+  append(pixels, 4);
+  append(header, 4);
+  append(static_cast<std::uint32_t>(structure.width), 4);
+  append(static_cast<std::uint32_t>(structure.downwards ? -structure.height : structure.height), 4);
+  append(1, 2);  // planes
+  append(structure.bits, 2);
+  append(structure.compression, 4);
+  head.resize(head.size() + 20);
+  for (const std::uint32_t mask : structure.masks) append(mask, 4);
+  head.resize(file_header + header);
+  head.insert(head.end(), structure.palette.begin(), structure.palette.end());
+  head.resize(pixels);
+  const std::array<std::span<const std::byte>, 2> pieces{head, structure.rows};
+  return decode_pieces(pieces, structure.transparent, structure.decoder_bytes, background);
+}
+
 inline Image decode_any(std::span<const std::byte> bytes, const DecodeOptions& options,
                         const Limits& limits) {
   constexpr std::uint64_t addressable =
@@ -129,8 +156,7 @@ inline Image decode_any(std::span<const std::byte> bytes, const DecodeOptions& o
     }
     case ImageKind::bmp: {
       const BmpStructure structure = inspect_bmp(bytes, limits, options.allow_truncated);
-      image = decode_pieces({&bytes, 1}, structure.transparent, structure.decoder_bytes,
-                            options.background);
+      image = decode_bmp(structure, options.background);
       break;
     }
   }
@@ -145,17 +171,14 @@ inline Image decode_any(std::span<const std::byte> bytes, const DecodeOptions& o
 /// structure is checked before anything is decoded: cut files, wrong checksums and headers that ask
 /// for too many pixels are refused from the header on. Bytes behind the end of the picture are
 /// allowed. Memory beyond the file and the result: at most twice width x height x 4 bytes and 1
-/// MiB; a progressive JPEG without subsampling needs 12 bytes a pixel, 16-bit and interlaced PNGs
-/// twice as much, both four times, and so may have a half or a quarter of the pixels. Throws
-/// image_unsupported, image_truncated, image_too_large, bad_image, checksum_mismatch,
-/// limit_exceeded or out_of_memory.
+/// MiB; a progressive JPEG without subsampling needs 12 bytes a pixel, or 15 if it is CMYK, 16-bit
+/// and interlaced PNGs twice as much, both four times, and so may have a half or a quarter of the
+/// pixels. Throws image_unsupported, image_truncated, image_too_large, bad_image,
+/// checksum_mismatch, limit_exceeded or out_of_memory.
 inline Image decode_image(std::span<const std::byte> bytes, const DecodeOptions& options = {},
                           const Limits& limits = {}) {
-  try {
-    return detail::decode_any(bytes, options, limits);
-  } catch (const std::bad_alloc&) {
-    throw Error(ErrorCode::out_of_memory, "no memory to decode the picture");
-  }
+  return with_memory_error("no memory to decode the picture", "",
+                           [&] { return detail::decode_any(bytes, options, limits); });
 }
 
 }  // namespace q2l

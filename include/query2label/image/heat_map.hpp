@@ -140,9 +140,11 @@ inline void draw_legend(Image& canvas, int top, int scale, std::string_view labe
 /// distribution over the grid of tokens, row by row: each cell's share, all of them 1 in sum. The
 /// legend names the label and its score, and shows the colours between the smallest and the largest
 /// share. Pictures are scaled for display, their longer side to 320..1024 pixels. Throws
-/// bad_argument for an empty picture, a grid of another size, or a share that is not in 0..1.
+/// bad_argument for a grid of another size, a share that is not in 0..1, and what require_valid
+/// refuses.
 inline Image draw_heat_map(const Image& picture, std::span<const float> attention, int grid_height,
                            int grid_width, std::string_view label, float score) {
+  require_valid(picture, "draw_heat_map");
   if (grid_height < 1 || grid_width < 1 ||
       attention.size() !=
           static_cast<std::size_t>(grid_height) * static_cast<std::size_t>(grid_width))

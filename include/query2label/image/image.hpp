@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "query2label/core/error.hpp"
@@ -19,6 +20,22 @@ struct Image {
 
   bool operator==(const Image&) const = default;
 };
+
+/// Throws bad_argument, about `subject`, for an empty picture and one whose pixels are not width x
+/// height.
+inline void require_valid(const Image& image, std::string_view subject) {
+  const std::string size = std::to_string(image.width) + " x " + std::to_string(image.height);
+  if (image.width < 1 || image.height < 1)
+    throw Error(ErrorCode::bad_argument, "a picture needs sides of at least 1",
+                {.subject = std::string(subject), .actual = size});
+  const std::size_t bytes =
+      static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height) * 3;
+  if (image.rgb.size() != bytes)
+    throw Error(ErrorCode::bad_argument, "a picture's pixels do not fill its " + size,
+                {.subject = std::string(subject),
+                 .expected = std::to_string(bytes) + " bytes",
+                 .actual = std::to_string(image.rgb.size())});
+}
 
 /// How the bytes of one pixel are to be read.
 enum class ChannelOrder { rgb, bgr, rgba, bgra, gray };

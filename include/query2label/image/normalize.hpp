@@ -29,9 +29,11 @@ struct PixelNormalization {
 
 /// Writes the picture as floats [H, W, 3], interleaved as the model reads them. Each value is
 /// ((byte / 255) - mean) / std with every step rounded to f32, the bits of torchvision's ToTensor
-/// and Normalize. Throws bad_argument if `out` has not exactly H x W x 3 elements.
+/// and Normalize. Throws bad_argument if `out` has not exactly H x W x 3 elements, and what
+/// require_valid refuses.
 inline void normalize_into(const Image& image, const PixelNormalization& normalization,
                            std::span<float> out) {
+  require_valid(image, "normalize_into");
   if (out.size() != image.rgb.size())
     throw Error(ErrorCode::bad_argument, "the output has the wrong size",
                 {.subject = "normalize_into",

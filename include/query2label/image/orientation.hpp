@@ -14,7 +14,7 @@ namespace q2l {
 /// The orientation (1..8) that an EXIF block, a TIFF structure, states in its first directory;
 /// 1, upright, if it states none or is damaged. Tag 0x0112, EXIF 2.32, 4.6.4.
 inline int exif_orientation(std::span<const std::byte> tiff) {
-  constexpr std::uint32_t orientation_tag = 0x0112, type_short = 3;
+  constexpr std::uint32_t orientation_tag = 0x0112, type_short = 3, type_long = 4;
   const detail::ImageBytes field(tiff);
   const bool little = field.has(0, "II");
   if (!little && !field.has(0, "MM")) return 1;
@@ -27,8 +27,12 @@ inline int exif_orientation(std::span<const std::byte> tiff) {
     for (std::size_t i = 0; i < entries; ++i) {
       const std::size_t entry = directory + 2 + 12 * i;
       if (u16(entry) != orientation_tag) continue;
-      const std::uint32_t value = u16(entry + 8);
-      return u16(entry + 2) == type_short && value >= 1 && value <= 8 ? static_cast<int>(value) : 1;
+      // A short is what the standard asks for; some writers have a long, which readers honour.
+      const std::uint32_t type = u16(entry + 2);
+      const std::uint32_t value = type == type_short  ? u16(entry + 8)
+                                  : type == type_long ? u32(entry + 8)
+                                                      : 0;
+      return value >= 1 && value <= 8 ? static_cast<int>(value) : 1;
     }
   } catch (const Error&) {
     return 1;
@@ -37,11 +41,12 @@ inline int exif_orientation(std::span<const std::byte> tiff) {
 }
 
 /// The picture turned and mirrored so that it is seen upright; 1 leaves it as it is.
-/// Throws bad_argument for an orientation outside 1..8.
+/// Throws bad_argument for an orientation outside 1..8 and what require_valid refuses.
 inline Image apply_orientation(Image image, int orientation) {
   if (orientation < 1 || orientation > 8)
     throw Error(ErrorCode::bad_argument, "an orientation is 1..8",
                 {.subject = "orientation", .actual = std::to_string(orientation)});
+  require_valid(image, "apply_orientation");
   if (orientation == 1) return image;
   const bool transposed = orientation >= 5;
   const auto width = static_cast<std::ptrdiff_t>(image.width);

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <filesystem>
-#include <new>
 
 #include "query2label/core/read_file.hpp"
 #include "query2label/image/decode.hpp"
@@ -14,11 +13,11 @@ namespace q2l {
 inline Image read_image(const std::filesystem::path& path, const DecodeOptions& options = {},
                         const Limits& limits = {}) {
   try {
-    return decode_image(read_file(path, limits.image_file_bytes), options, limits);
+    return with_memory_error("no memory to read the picture", path.native(), [&] {
+      return decode_image(read_file(path, limits.image_file_bytes), options, limits);
+    });
   } catch (const Error& error) {
     throw error.in_file(path.native());
-  } catch (const std::bad_alloc&) {
-    throw Error(ErrorCode::out_of_memory, "no memory to read the picture", {.path = path.native()});
   }
 }
 

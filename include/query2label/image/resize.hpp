@@ -128,16 +128,16 @@ inline std::vector<std::uint8_t> resize_columns(const std::uint8_t* in, std::siz
 }  // namespace detail
 
 /// The picture at width x height by antialiased bilinear resampling, equal byte for byte to
-/// Pillow's Image.resize(..., BILINEAR) on RGB, which the models were trained with: first along the
-/// rows, then along the columns, rounding to 8 bit after each; a side that keeps its length is left
-/// alone. Throws bad_argument for an empty picture or a size below 1.
+/// Image.resize(..., BILINEAR) on RGB of Pillow before 13, which the models were trained with:
+/// first along the rows, then along the columns, rounding to 8 bit after each (Pillow 13 chooses
+/// the order); a side that keeps its length is left alone. Throws bad_argument for a size below 1
+/// and what require_valid refuses.
 inline Image resize_bilinear(const Image& image, int width, int height) {
-  if (image.width < 1 || image.height < 1 || width < 1 || height < 1)
-    throw Error(ErrorCode::bad_argument,
-                "a picture to resize and its new size need sides of at least 1",
+  require_valid(image, "resize_bilinear");
+  if (width < 1 || height < 1)
+    throw Error(ErrorCode::bad_argument, "a picture's new size needs sides of at least 1",
                 {.subject = "resize_bilinear",
-                 .actual = std::to_string(image.width) + " x " + std::to_string(image.height) +
-                           " to " + std::to_string(width) + " x " + std::to_string(height)});
+                 .actual = std::to_string(width) + " x " + std::to_string(height)});
   if (width == image.width && height == image.height) return image;
   std::vector<std::uint8_t> rows;
   const std::uint8_t* pixels = image.rgb.data();

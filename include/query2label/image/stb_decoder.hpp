@@ -124,7 +124,9 @@ Q2L_STB_MACROS(Q2L_PUSH_MACRO)
 #undef STB_IMAGE_STATIC
 
 #define STB_IMAGE_IMPLEMENTATION
-#define STB_IMAGE_STATIC
+// GCC names static functions in extern "C" blocks as C does, in whatever namespace: a host's own in
+// the same unit would clash. So none may become a symbol.
+#define STBIDEF [[gnu::always_inline]] static inline
 #define STBI_ASSERT(condition) \
   ((void)0)  // a library never aborts; the structure was checked before
 #define STBI_FREE(memory) ::q2l::detail::decoder_free(memory)

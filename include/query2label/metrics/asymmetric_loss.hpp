@@ -9,6 +9,7 @@
 #include <string>
 
 #include "query2label/core/error.hpp"
+#include "query2label/metrics/scored_images.hpp"
 
 namespace q2l {
 
@@ -30,8 +31,9 @@ struct AsymmetricLoss {
            (margin == 0 ? softplus(logit) : -std::log(absent + margin));
   }
 
-  /// The loss of N images: the sum over labels, averaged over images. `logits` and `truth` [N, K].
-  /// Throws bad_argument if the sizes disagree, N or K is 0, or a parameter is negative or not a
+  /// The loss of N images: the sum over labels, averaged over images. `logits` and `truth` [N, K];
+  /// an `unjudged` label adds nothing. Throws bad_argument if the sizes disagree, N or K is 0,
+  /// truth holds other numbers than 0, 1 and `unjudged`, or a parameter is negative or not a
   /// number.
   [[nodiscard]] double mean(std::span<const float> logits, std::span<const std::uint8_t> truth,
                             std::size_t labels) const {
@@ -44,7 +46,12 @@ struct AsymmetricLoss {
           {.expected = "a multiple of " + std::to_string(labels) + " of each",
            .actual = std::to_string(logits.size()) + " and " + std::to_string(truth.size())});
     double sum = 0;
-    for (std::size_t i = 0; i < logits.size(); ++i) sum += (*this)(logits[i], truth[i] != 0);
+    for (std::size_t i = 0; i < logits.size(); ++i) {
+      if (truth[i] > unjudged)
+        throw Error(ErrorCode::bad_argument, "truth is neither 0 nor 1 nor unjudged",
+                    {.actual = std::to_string(truth[i])});
+      if (truth[i] != unjudged) sum += (*this)(logits[i], truth[i] != 0);
+    }
     return sum / static_cast<double>(logits.size() / labels);
   }
 

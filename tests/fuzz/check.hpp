@@ -34,12 +34,16 @@ inline void check_inside(std::span<const std::byte> part, std::span<const std::b
         "what was read lies in the file");
 }
 
+/// Inputs that `accepts` has found accepted.
+inline std::size_t accepted_inputs = 0;
+
 /// Whether `read` accepts an input of `size` bytes. A refusal is an Error with words, about `path`
 /// (empty: the reader sees only bytes) and about a byte of the input, if any. All else gets through
 /// and ends the process.
 template <class Read>
 bool accepts(std::size_t size, std::string_view path, Read&& read) try {
   read();
+  ++accepted_inputs;
   return true;
 } catch (const Error& error) {
   check(!error.detail().empty(), "an error has words");

@@ -20,6 +20,7 @@ void resume(const std::string& left, q2l::command::Format format) {
   ResultOutput output(file.path(), true);
   const FinishedWork work = resume_work(output, lines, true);
   const std::string whole = left.substr(0, left.rfind('\n') + 1);  // npos + 1 == 0
+  q2l::fuzz::accepted_inputs += work.paths.empty() ? 0 : 1;
   check(work.torn_bytes == left.size() - whole.size(), "what is torn is the last line");
   check(file.read(left.size()) == whole, "whole lines stay as they are");
   const auto line_count = static_cast<std::size_t>(std::count(whole.begin(), whole.end(), '\n'));

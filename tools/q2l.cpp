@@ -18,9 +18,10 @@
 #include "q2l/message.hpp"
 #include "q2l/options.hpp"
 #include "q2l/processor_check.hpp"
+#include "q2l/standard_descriptors.hpp"
 #include "q2l/tag_command.hpp"
+#include "q2l/version_number.hpp"
 #include "query2label/core/error.hpp"
-#include "query2label/version.hpp"
 
 #ifndef Q2L_DEFAULT_MODEL
 #define Q2L_DEFAULT_MODEL ""
@@ -31,20 +32,14 @@ namespace {
 using q2l::command::CommandLine;
 using q2l::command::ExitCode;
 
-std::string version_text() {
-  const auto& v = q2l::version;
-  return "q2l " + std::to_string(v.major) + "." + std::to_string(v.minor) + "." +
-         std::to_string(v.patch);
-}
-
 int fail(ExitCode code, std::string_view message) {
   if (!message.empty()) q2l::command::say(message);
   return static_cast<int>(code);
 }
 
 int run(int count, char** arguments) {
-  const CommandLine line =
-      q2l::command::parse_command_line(count, arguments, Q2L_DEFAULT_MODEL, version_text());
+  const CommandLine line = q2l::command::parse_command_line(
+      count, arguments, Q2L_DEFAULT_MODEL, "q2l " + q2l::command::version_number());
   int status = static_cast<int>(ExitCode::done);
   switch (line.action) {
     case CommandLine::Action::tag:
@@ -80,6 +75,7 @@ int run(int count, char** arguments) {
 }  // namespace
 
 int main(int count, char** arguments) {
+  q2l::command::occupy_closed_descriptors();
   q2l::command::fail_writes_without_signals();
   try {
     return run(count, arguments);

@@ -6,23 +6,23 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <chrono>
-#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
-#include <iterator>
 #include <nlohmann/json.hpp>
-#include <sstream>
+#include <optional>
+#include <span>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "command/program.hpp"
 #include "q2l/escape.hpp"
 #include "query2label/image/read_image.hpp"
 #include "query2label/tagger.hpp"
@@ -30,69 +30,65 @@
 
 using q2l::test::content_of;
 using q2l::test::TemporaryFolder;
+using namespace q2l::test::program;
 
 namespace {
 
-using Arguments = std::vector<std::string>;
-
-const std::string tiny_model = std::string(Q2L_TESTS_DIR) + "/weights/data/resnet_basic.pkl";
-const std::string demo_pictures = std::string(Q2L_EXAMPLES_DIR) + "/data";
-
-/// Starts the program with the given files as its standard streams.
-pid_t start(const Arguments& arguments, int in, int out, int err) {
-  std::vector<char*> words = {const_cast<char*>("q2l")};
-  for (const std::string& argument : arguments)
-    words.push_back(const_cast<char*>(argument.c_str()));
-  words.push_back(nullptr);
-  const pid_t child = ::fork();
-  if (child == 0) {
-    ::dup2(in, 0);
-    ::dup2(out, 1);
-    ::dup2(err, 2);
-    ::execv(Q2L_COMMAND, words.data());
-    ::_exit(127);
+/// How programs started here take a signal until the end of the test, and this one as well.
+class SignalAction {
+ public:
+  SignalAction(int number, void (*action)(int)) : number_(number) {
+    struct sigaction wanted {};
+    wanted.sa_handler = action;
+    REQUIRE(::sigaction(number, &wanted, &before_) == 0);
   }
-  REQUIRE(child > 0);
-  return child;
-}
+  SignalAction(const SignalAction&) = delete;
+  SignalAction& operator=(const SignalAction&) = delete;
+  ~SignalAction() { ::sigaction(number_, &before_, nullptr); }
 
-int status_of(pid_t child) {
-  int status = 0;
-  REQUIRE(::waitpid(child, &status, 0) == child);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-}
-
-struct Result {
-  int status;
-  std::string out, err;
+ private:
+  int number_;
+  struct sigaction before_ {};
 };
 
-Result run(const Arguments& arguments, const std::string& input = "") {
-  const TemporaryFolder folder;
-  const int in = ::open(folder.write("in", input).c_str(), O_RDONLY | O_CLOEXEC);
-  const int out = ::open(folder.write("out", "").c_str(), O_WRONLY | O_CLOEXEC);
-  const int err = ::open(folder.write("err", "").c_str(), O_WRONLY | O_CLOEXEC);
-  const int status = status_of(start(arguments, in, out, err));
-  for (const int stream : {in, out, err}) ::close(stream);
-  return {status, content_of(folder / "out"), content_of(folder / "err")};
-}
+/// A run that has tagged a first picture and waits for the paths of more.
+class WaitingRun {
+ public:
+  WaitingRun() {
+    REQUIRE(::pipe2(ends_, O_CLOEXEC) == 0);
+    err_ = ::open(folder_.write("err", "").c_str(), O_WRONLY | O_CLOEXEC);
+    const std::filesystem::path output = folder_ / "out";
+    child_ = start({"tag", "--model", tiny_model, "--format", "jsonl", "--output", output, "-"},
+                   ends_[0], err_, err_);
+    const std::string path = demo_pictures + "/scene1.jpg\n" + demo_pictures + "/scene2.png\n";
+    REQUIRE(::write(ends_[1], path.data(), path.size()) == static_cast<ssize_t>(path.size()));
+    for (int i = 0;
+         i < 3000 && (!std::filesystem::exists(output) || std::filesystem::file_size(output) == 0);
+         ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  WaitingRun(const WaitingRun&) = delete;
+  WaitingRun& operator=(const WaitingRun&) = delete;
+  ~WaitingRun() {
+    end_list();
+    ::close(ends_[0]);
+    ::close(err_);
+  }
 
-Result tag(Arguments arguments, const std::string& input = "") {
-  arguments.insert(arguments.begin(), {"tag", "--model", tiny_model, "--threads", "1"});
-  return run(arguments, input);
-}
+  void send(int signal) const { ::kill(child_, signal); }
+  void end_list() {
+    if (ends_[1] >= 0) ::close(std::exchange(ends_[1], -1));
+  }
+  [[nodiscard]] int status() const { return status_of(child_); }
+  [[nodiscard]] std::string out() const { return content_of(folder_ / "out"); }
+  [[nodiscard]] std::string err() const { return content_of(folder_ / "err"); }
 
-std::vector<nlohmann::json> records_of(const std::string& text) {
-  std::vector<nlohmann::json> records;
-  for (std::size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos;
-       begin = end + 1)
-    records.push_back(nlohmann::json::parse(text.substr(begin, end - begin)));
-  return records;
-}
-
-std::ptrdiff_t lines_in(const std::string& text) {
-  return std::count(text.begin(), text.end(), '\n');
-}
+ private:
+  TemporaryFolder folder_;
+  int ends_[2] = {-1, -1};
+  int err_ = -1;
+  pid_t child_ = -1;
+};
 
 }  // namespace
 
@@ -146,6 +142,33 @@ TEST_CASE("Batches and threads do not change what is printed", "[command]") {
   CHECK(run({"tag", "--model", tiny_model, "--threads", "3", "--format", "jsonl", "--scores", "all",
              demo_pictures})
             .out == one.out);
+}
+
+TEST_CASE("A threshold chooses the tags, and with top-k those of the best that reach it",
+          "[command]") {
+  const auto tags = [](Arguments arguments) {
+    arguments.insert(arguments.end(), {"--format", "jsonl", demo_pictures + "/scene1.jpg"});
+    const auto records = records_of(tag(arguments).out);
+    std::vector<std::string> labels;
+    for (const nlohmann::json& one : records.at(0).at("tags")) labels.push_back(one.at("label"));
+    return labels;
+  };
+  using Labels = std::vector<std::string>;  // their scores are 0.82, 0.64 and 0.90
+  CHECK(tags({}) == Labels{"label 2", "label 0", "label 1"});
+  CHECK(tags({"--threshold", "0.7"}) == Labels{"label 2", "label 0"});
+  CHECK(tags({"--threshold", "0.95"}).empty());
+  CHECK(tags({"--top-k", "2", "--threshold", "0.85"}) == Labels{"label 2"});
+  CHECK(tags({"--top-k", "1", "--threshold", "0.7"}) == Labels{"label 2"});
+}
+
+TEST_CASE("A picture's orientation is ignored if asked", "[command]") {
+  const std::string picture = std::string(Q2L_TESTS_DIR) + "/image/data/orientation6.jpg";
+  const auto turned = records_of(tag({"--format", "jsonl", picture}).out).at(0);
+  CHECK(turned.at("width") == 24);
+  CHECK(turned.at("height") == 16);
+  const auto stored = records_of(tag({"--format", "jsonl", "--no-orient", picture}).out).at(0);
+  CHECK(stored.at("width") == 16);
+  CHECK(stored.at("height") == 24);
 }
 
 TEST_CASE("A list of paths on standard input is tagged in its order", "[command]") {
@@ -206,6 +229,10 @@ TEST_CASE("Only a run that would write the same lines is resumed", "[command]") 
   CHECK(resumed({"--threshold", "0.25"}).status == 2);
   CHECK(resumed({"--precision", "bf16"}).status == 2);
 
+  const Result turned = resumed({"--no-orient"});
+  CHECK(turned.status == 2);
+  CHECK(turned.err.find("another run (orient)") != std::string::npos);
+
   folder.write("labels.txt", "a\nb\nc\n");
   CHECK(resumed({"--labels", folder / "labels.txt"}).err.find("(labels)") != std::string::npos);
   CHECK(content_of(output) == whole);
@@ -222,6 +249,29 @@ TEST_CASE("Only a run that would write the same lines is resumed", "[command]") 
   std::filesystem::remove(output);
   CHECK(tag(same).status == 2);
   CHECK(content_of(folder / "out.run") == "[1, 2]");
+}
+
+TEST_CASE("A model that differs in one byte does not resume another's run", "[command]") {
+  const TemporaryFolder folder;
+  const std::string model = folder / "model.safetensors";
+  REQUIRE(run({"convert", tiny_model, model}).status == 0);
+  std::string bytes = content_of(model);
+  std::uint64_t header = 0;
+  std::memcpy(&header, bytes.data(), sizeof header);
+  bytes[8 + header] = static_cast<char>(bytes[8 + header] ^ 1);  // the last bit of a weight
+  const std::string other = folder.write("other.safetensors", bytes);
+  const auto resumed = [&](const std::string& path) {
+    return run({"tag", "--model", path, "--format", "jsonl", "--output", folder / "out", "--resume",
+                demo_pictures + "/scene1.jpg"});
+  };
+  REQUIRE(resumed(model).status == 0);
+  const std::string whole = content_of(folder / "out");
+  const Result refused = resumed(other);
+  CHECK(refused.status == 2);
+  CHECK(refused.err.find("another run (model)") != std::string::npos);
+  CHECK(content_of(folder / "out") == whole);
+  std::filesystem::copy(model, folder / "copy.safetensors");
+  CHECK(resumed(folder / "copy.safetensors").status == 0);
 }
 
 TEST_CASE("A file of someone else named as output is left alone, whatever the options",
@@ -313,7 +363,7 @@ TEST_CASE("Every kind of failure has its exit status and one line", "[command]")
   };
   const std::vector<Case> cases = {
       {{"tag", "--model", tiny_model, picture, "--batch", "0"}, 2, "--batch"},
-      {{"tag", "--model", tiny_model, picture, "--output", picture}, 2, "is the --output as well"},
+      {{"tag", "--model", tiny_model, picture, "--output", picture}, 2, "is the --output or"},
       {{"tag", "--model", folder / "none", picture}, 3, "none: cannot open"},
       {{"tag", "--model", picture, picture}, 3, "JPEG"},
       {{"tag", "--model", tiny_model, "--labels", folder.write("labels", "a\nb\n"), picture},
@@ -325,9 +375,14 @@ TEST_CASE("Every kind of failure has its exit status and one line", "[command]")
       {{"tag", "--model", tiny_model, picture, "--output", "/dev/full"},
        4,
        "/dev/full: cannot write: No space left"},
-      {{"tag", "--model", tiny_model, picture, "--heat-maps", picture},
+      {{"tag", "--model", tiny_model, picture, "--heat-maps", folder / "labels"},
        4,
        "cannot make the folder"},
+      {{"tag", "--model", tiny_model, demo_pictures, "--heat-maps", demo_pictures},
+       2,
+       "or the --heat-maps folder"},
+      {{"convert", tiny_model, "-"}, 2, "standard output"},
+      {{"convert", tiny_model, folder.write("text", "of somebody")}, 2, "is no model file"},
       {{"info", folder / "none"}, 3, "none: cannot open"},
       {{"convert", tiny_model, tiny_model}, 2, "is read for the conversion"},
       {{"convert", tiny_model, folder / "labels", "--labels", folder / "labels"}, 2, "is read for"},
@@ -381,7 +436,8 @@ TEST_CASE("A file that may not grow further is an output failure and keeps whole
     CHECK_FALSE(entry.path().filename().string().starts_with("model"));
 }
 
-TEST_CASE("A full disk under the heat maps ends the run, and no record is lost", "[command][C6]") {
+TEST_CASE("A folder in a heat map's place ends the run, and no record is without its map",
+          "[command][C6]") {
   const TemporaryFolder folder;
   const std::string maps = folder / "maps";
   std::filesystem::create_directories(maps + "/scene1.jpg.label 0.png");
@@ -441,68 +497,94 @@ TEST_CASE("A closed pipe ends the run quietly", "[command]") {
   CHECK(content_of(folder / "err").empty());
 }
 
-TEST_CASE("An interrupt finishes the picture at work and leaves whole lines", "[command]") {
-  const TemporaryFolder folder;
-  int ends[2];
-  REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
-  const int err = ::open(folder.write("err", "").c_str(), O_WRONLY | O_CLOEXEC);
-  const std::string output = folder / "out";
-  const pid_t child =
-      start({"tag", "--model", tiny_model, "--format", "jsonl", "--output", output, "-"}, ends[0],
-            err, err);
-  const std::string path = demo_pictures + "/scene1.jpg\n" + demo_pictures + "/scene2.png\n";
-  REQUIRE(::write(ends[1], path.data(), path.size()) == static_cast<ssize_t>(path.size()));
-  for (int i = 0;
-       i < 3000 && (!std::filesystem::exists(output) || std::filesystem::file_size(output) == 0);
-       ++i)
-    std::this_thread::sleep_for(
-        std::chrono::milliseconds(10));  // the list stays open: the run waits for more
-  ::kill(child, SIGINT);
-  CHECK(status_of(child) == 128 + SIGINT);
-  for (const int stream : {ends[0], ends[1], err}) ::close(stream);
-  const std::string text = content_of(output);
-  CHECK(text.ends_with('\n'));
-  CHECK(records_of(text).size() >= 1);
-  CHECK(content_of(folder / "err").starts_with("q2l: stopped after "));
+TEST_CASE("A signal to end finishes the picture at work and leaves whole lines", "[command]") {
+  const int number = GENERATE(SIGINT, SIGTERM, SIGHUP);
+  CAPTURE(number);
+  const SignalAction taken(number, SIG_DFL);  // nohup and & let programs ignore some
+  const WaitingRun waiting;
+  waiting.send(number);
+  CHECK(waiting.status() == 128 + number);
+  CHECK(waiting.out().ends_with('\n'));
+  CHECK(records_of(waiting.out()).size() >= 1);
+  CHECK(waiting.err().starts_with("q2l: stopped after "));
 }
 
-TEST_CASE("A model judged by its own best labels finds them all, and a lost picture is told",
-          "[command]") {
+TEST_CASE("A signal that the parent ignores does not end the run", "[command]") {
+  const SignalAction ignored(SIGHUP, SIG_IGN);
+  WaitingRun waiting;
+  waiting.send(SIGHUP);
+  waiting.end_list();
+  CHECK(waiting.status() == 0);
+  CHECK(lines_in(waiting.out()) == 2);
+  CHECK(waiting.err().empty());
+}
+
+TEST_CASE("Messages do not end up in files where standard error is closed", "[command]") {
   const TemporaryFolder folder;
-  std::filesystem::copy(demo_pictures + "/scene1.jpg", folder / "a.jpg");
-  std::filesystem::copy(demo_pictures + "/scene2.png", folder / "b.png");
-  const auto records =
-      records_of(tag({"--format", "jsonl", "--scores", "all", "--top-k", "1", folder.path()}).out);
-  nlohmann::json coco;
-  for (const auto& score : records[0]["scores"])
-    coco["categories"].push_back({{"id", coco["categories"].size()}, {"name", score["label"]}});
-  for (std::size_t i = 0; i < records.size(); ++i) {
-    coco["images"].push_back({{"id", i}, {"file_name", i == 0 ? "a.jpg" : "b.png"}});
-    for (const auto& category : coco["categories"])
-      if (category["name"] == records[i]["tags"][0]["label"])
-        coco["annotations"].push_back({{"image_id", i}, {"category_id", category["id"]}});
+  const std::string results = folder / "results.jsonl";
+  folder.write("cut.png", "\x89PNG\r\n\x1a\n");
+  const pid_t child = start({"tag", "--model", tiny_model, "--format", "jsonl", "--output", results,
+                             folder / "cut.png", demo_pictures + "/scene1.jpg"},
+                            -1, -1, -1);
+  CHECK(status_of(child) == 1);
+  CHECK(records_of(content_of(results)).size() == 2);
+}
+
+TEST_CASE("What a model's configuration leaves open is told", "[command]") {
+  const TemporaryFolder folder;
+  const std::string alone = folder.write("model.pkl", content_of(tiny_model));
+  const Result result = run({"tag", "--model", alone, demo_pictures + "/scene1.jpg"});
+  CHECK(result.status == 0);
+  CHECK(lines_in(result.err) == 1);
+  CHECK(result.err.find("'nheads'; 4 is assumed") != std::string::npos);
+}
+
+TEST_CASE("What a model is is told line by line", "[command]") {
+  const std::vector<std::string> expected = {
+      "model        " + tiny_model + " (PyTorch checkpoint)",
+      "             tensors of 'state_dict', without the prefix 'module.'",
+      "backbone     resnet18, 16 channels, stride 32",
+      "picture      64 x 64, mean 0.485 0.456 0.406, std 0.229 0.224 0.225",
+      "projection   1 x 1 convolution to the transformer's width",
+      "transformer  width 8, 2 heads, feed-forward 12",
+      "encoder      1 layer",
+      "decoder      2 layers",
+      "parameters   7261",
+      "stored as    F32 (104 tensors)",
+      "memory       ",  // what this instruction set needs
+      "self-test    none in the file",
+      "thresholds   0.5",
+      "labels       3: label 0, label 1, label 2"};
+  const Result described = run({"info", tiny_model});
+  CHECK(described.status == 0);
+  CHECK(described.err.empty());
+  std::vector<std::string> lines = lines_of(described.out);
+  REQUIRE(lines.size() == expected.size());
+  const std::size_t memory = 10;
+  for (std::size_t i = 0; i < lines.size(); ++i) {
+    if (i == memory) {
+      CHECK(lines[i].starts_with(expected[i]));
+      CHECK(lines[i].find(" MB of weights, ") != std::string::npos);
+      CHECK(lines[i].ends_with(" MB of scratch for a picture"));
+    } else {
+      CHECK(lines[i] == expected[i]);
+    }
   }
-  const auto eval = [&](const nlohmann::json& annotations) {
-    return run({"eval", "--model", tiny_model, "--threads", "1", "--coco",
-                folder.write("instances.json", annotations.dump()), "--pictures", folder.path()});
-  };
-  const Result right = eval(coco);
-  CHECK(right.status == 0);
-  CHECK(right.err.empty());
-  CHECK(right.out.find("pictures 2\n") == 0);
-  std::istringstream best(right.out.substr(right.out.find("best 3") + 6));
-  std::string cp, cr, cf1, op, recall;
-  best >> cp >> cr >> cf1 >> op >> recall;
-  CHECK(op == "33.33");  // one of three
-  CHECK(recall == "100.00");
-  coco["images"].push_back({{"id", 9}, {"file_name", "lost.jpg"}});
-  const Result lost = eval(coco);
-  CHECK(lost.status == 1);
-  CHECK(lost.out == right.out);
-  CHECK(lines_in(lost.err) == 2);
-  CHECK(lost.err.find("lost.jpg") != std::string::npos);
-  coco["categories"].erase(0);
-  CHECK(eval(coco).status == 3);
+
+  const std::vector<std::string> measured = lines_of(run({"info", "--measure", tiny_model}).out);
+  REQUIRE(measured.size() == lines.size() + 1);
+  const std::string& resident = measured[memory + 1];
+  CHECK(resident.starts_with("measured     "));
+  CHECK(resident.ends_with(" MB resident after a picture"));
+  CHECK(std::stod(resident.substr(13)) > 0);
+  lines.insert(lines.begin() + memory + 1, resident);
+  CHECK(measured == lines);
+
+  const std::string larger = run({"info", demo_pictures + "/demo.safetensors"}).out;
+  for (const char* line :
+       {"parameters   2.0 million\n", "stored as    F16 (123 tensors), F32 (20 tensors)\n",
+        "self-test    passed\n"})
+    CHECK(larger.find(line) != std::string::npos);
 }
 
 TEST_CASE("A converted checkpoint says everything itself and gives the same scores", "[command]") {
@@ -541,11 +623,26 @@ TEST_CASE("A converted checkpoint says everything itself and gives the same scor
   CHECK(again.err.find("convert the plain one") != std::string::npos);
 }
 
-TEST_CASE("A model converted to a narrow precision is smaller, says so and gives similar scores",
+TEST_CASE("A model converted to a narrow precision is smaller, says so and gives its own scores",
           "[command]") {
   const TemporaryFolder folder;
   const std::string narrow = folder / "bf16.safetensors", smaller = folder / "int8.safetensors";
   REQUIRE(run({"convert", tiny_model, narrow, "--precision", "bf16"}).status == 0);
+  const std::string calibration = folder / "calibration";
+  std::filesystem::copy(demo_pictures, calibration);
+  folder.write("calibration/cut.png", "\x89PNG\r\n\x1a\n");
+  const Result converted = run({"convert", tiny_model, smaller, "--precision", "int8",
+                                "--calibrate", calibration, "--error-budget", "0"});
+  REQUIRE(converted.status == 0);
+  CHECK(converted.err.find("cut.png: ") != std::string::npos);
+  CHECK(converted.err.find("few pictures") != std::string::npos);
+  const std::vector<std::string> damages = lines_of(converted.out);
+  REQUIRE(damages.size() > 20);
+  for (const std::string& line : damages)
+    CHECK((!line.ends_with("int8") || line.find(" 0.00e+00 ") != std::string::npos));
+  CHECK(damages.back().ends_with("bf16"));
+  CHECK(run({"info", smaller}).out.find("computed in int8, but 1 in f32 and ") !=
+        std::string::npos);
   REQUIRE(run({"convert", tiny_model, smaller, "--precision", "int8", "--calibrate", demo_pictures,
                "--error-budget", "0.5"})
               .status == 0);
@@ -557,29 +654,29 @@ TEST_CASE("A model converted to a narrow precision is smaller, says so and gives
   CHECK(run({"info", smaller}).out.find("int8") != std::string::npos);
   CHECK(run({"info", smaller}).out.find("passed") != std::string::npos);
 
-  const auto scores = [&](const std::string& path, const Arguments& more) {
-    Arguments arguments = {"tag", "--model", path, "--format", "jsonl", "--scores", "all"};
+  const std::string picture = demo_pictures + "/scene2.png";
+  const q2l::Image image = q2l::read_image(picture);
+  const auto own = [&](const std::string& path, std::optional<q2l::Precision> precision = {}) {
+    return q2l::Tagger::load(path, {.threads = 1, .precision = precision})
+        .scores(std::span(&image, 1))[0];
+  };
+  const auto printed = [&](const std::string& path, const Arguments& more = {}) {
+    Arguments arguments = {"tag", "--model", path, "--format", "jsonl", "--scores", "all", picture};
     arguments.insert(arguments.end(), more.begin(), more.end());
-    arguments.push_back(demo_pictures);
     const Result result = run(arguments);
     CHECK(result.status == 0);
-    std::vector<double> out;
-    std::istringstream lines(result.out);
-    for (std::string line; std::getline(lines, line);) {
-      const nlohmann::json record = nlohmann::json::parse(line);
+    std::vector<float> scores;
+    for (const nlohmann::json& record : records_of(result.out))
       for (const nlohmann::json& label : record.at("scores"))
-        out.push_back(label.at("score").get<double>());
-    }
-    return out;
+        scores.push_back(label.at("score").get<float>());
+    return scores;
   };
-  const std::vector<double> expected = scores(wide, {});
-  REQUIRE(!expected.empty());
-  for (const std::vector<double>& other :
-       {scores(narrow, {}), scores(wide, {"--precision", "bf16"}), scores(smaller, {})}) {
-    REQUIRE(other.size() == expected.size());
-    CHECK(other != expected);
-    for (std::size_t i = 0; i < other.size(); ++i) CHECK(std::abs(other[i] - expected[i]) < 0.05);
-  }
+  // How near they are to f32's is what the golden files of each precision judge.
+  CHECK(printed(wide) == own(wide));
+  CHECK(printed(narrow) == own(narrow));
+  CHECK(printed(wide, {"--precision", "bf16"}) == own(wide, q2l::Precision::bf16));
+  CHECK(printed(smaller) == own(smaller));
+  for (const std::string& other : {narrow, smaller}) CHECK(own(other) != own(wide));
 }
 
 #endif  // Q2L_COMMAND

@@ -12,9 +12,9 @@
 #include <string_view>
 #include <vector>
 
+#include "q2l/config_warnings.hpp"
 #include "q2l/escape.hpp"
 #include "q2l/fma_peak.hpp"
-#include "q2l/misspelt_keys.hpp"
 #include "q2l/multiply_adds.hpp"
 #include "q2l/options.hpp"
 #include "query2label/core/aligned_buffer.hpp"
@@ -171,7 +171,7 @@ inline TimedModel load_timed_model(const ModelOptions& options,
   }
   ModelFile file =
       open_model_file(options.model, options.config, {}, weight_options, options.precision);
-  warn_of_misspelt_keys(file.config);
+  warn_of(file.config);
   return TimedModel::load(file.weights, file.config);
 }
 

@@ -1,31 +1,75 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <array>
+#include <cerrno>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <list>
 #include <map>
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
-#include "q2l/misspelt_keys.hpp"
+#include "q2l/config_warnings.hpp"
 #include "q2l/options.hpp"
 #include "q2l/picture_source.hpp"
 #include "q2l/precision_conversion.hpp"
+#include "query2label/core/error.hpp"
+#include "query2label/core/file_descriptor.hpp"
 #include "query2label/core/thread_pool.hpp"
 #include "query2label/model/model_file.hpp"
 #include "query2label/model/self_test.hpp"
 #include "query2label/tagger.hpp"
+#include "query2label/weights/file_kind.hpp"
 #include "query2label/weights/packed_buffers.hpp"
 #include "query2label/weights/safetensors_writer.hpp"
 
 namespace q2l::command {
 namespace detail {
+
+/// A new empty file in the folder of `path`, removed at the end. Throws output_io naming `path`.
+class DraftFile {
+ public:
+  explicit DraftFile(const std::string& path)
+      : name_(std::filesystem::path(path).replace_filename("q2l-XXXXXX.part").string()) {
+    constexpr int suffix = 5;
+    const q2l::detail::FileDescriptor file(::mkstemps(name_.data(), suffix));
+    if (file.get() < 0)
+      q2l::detail::throw_errno("cannot create", path, errno, ErrorCode::output_io);
+  }
+  DraftFile(const DraftFile&) = delete;
+  DraftFile& operator=(const DraftFile&) = delete;
+  ~DraftFile() { ::unlink(name_.c_str()); }
+  [[nodiscard]] const std::string& path() const noexcept { return name_; }
+
+ private:
+  std::string name_;
+};
+
+/// Throws Failure where a file of that name is there that is neither empty nor a weight file:
+/// somebody may need it.
+inline void require_replaceable(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::array<char, 16> start{};
+  file.read(start.data(), start.size());
+  const auto bytes =
+      std::as_bytes(std::span(start.data(), static_cast<std::size_t>(file.gcount())));
+  std::error_code ignored;
+  if (!bytes.empty() && std::filesystem::is_regular_file(path, ignored) &&
+      q2l::detail::detect_file_kind(bytes) == q2l::detail::FileKind::other)
+    throw Failure(ExitCode::usage, path + ": is there and is no model file; remove it first");
+}
 
 /// Tensors that checkpoints carry and models compute.
 inline bool is_derived(std::string_view name) {
@@ -113,8 +157,8 @@ inline TensorBytes bytes_of(const TensorEntry& entry, std::list<std::vector<floa
 
 /// Writes the model as one safetensors file that needs nothing beside it: configuration, labels,
 /// thresholds, and an input with the model's answer. Elements keep their type unless a precision is
-/// asked for, or are packed for this program's instruction set. The model is loaded first, so that
-/// a damaged one is never written on.
+/// asked for, or are packed for this program's instruction set. The model is loaded first, and so
+/// is what is written, so that a damaged one neither is written on nor replaces another.
 inline void run_convert(const ConvertOptions& options) {
   const std::string beside = q2l::detail::find_config_beside(options.model.model).string();
   for (const std::string& source :
@@ -122,10 +166,11 @@ inline void run_convert(const ConvertOptions& options) {
     if (const auto identity = identity_of(source);
         identity && identity == identity_of(options.output))
       throw Failure(ExitCode::usage, options.output + ": is read for the conversion");
+  detail::require_replaceable(options.output);
   const Tagger tagger = Tagger::load(options.model.model, {.config_path = options.model.config,
                                                            .labels_path = options.model.labels,
                                                            .self_test = true});
-  warn_of_misspelt_keys(tagger.config());
+  warn_of(tagger.config());
   const ModelFile file = open_model_file(options.model.model, options.model.config);
   if (file.weights.packed())
     throw Error(ErrorCode::unsupported, "a packed file cannot be converted; convert the plain one",
@@ -175,11 +220,18 @@ inline void run_convert(const ConvertOptions& options) {
     tensors.push_back(detail::bytes_of(entry, made));
     tensors.back().name = name;
   }
-  write_safetensors(options.output, tensors, metadata);
   // What the file itself answers: weights that it holds narrow were rounded before they are folded.
-  ModelFile written = open_model_file(options.output);
-  const auto model = Query2Label<>::load(written.weights, written.config);
-  metadata["self_test"] = detail::make_self_test(wide, model);
+  try {
+    const detail::DraftFile draft(options.output);
+    write_safetensors(draft.path(), tensors, metadata);
+    ModelFile written = open_model_file(draft.path());
+    const auto model = Query2Label<>::load(written.weights, written.config);
+    metadata["self_test"] = detail::make_self_test(wide, model);
+  } catch (const Error& error) {
+    ErrorPlace place = error.place();
+    place.path = options.output;  // the draft is gone
+    throw Error(error.code(), error.detail(), std::move(place));
+  }
   write_safetensors(options.output, tensors, metadata);
 }
 

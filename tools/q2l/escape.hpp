@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <algorithm>
 #include <charconv>
 #include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
 
+#include "query2label/core/error.hpp"
 #include "query2label/core/utf8.hpp"
 #include "query2label/weights/json_document.hpp"
 
@@ -45,25 +47,37 @@ inline std::string json_string(std::string_view text) {
   return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-/// `text` on one line: a backslash doubled, line ends, other control bytes and bytes that are not
-/// UTF-8 as \n, \r and \xNN. `unescape_line` undoes it.
+/// `text` on one line: a backslash doubled, line ends, the bytes of other control characters
+/// (is_control) and those that are not UTF-8 as \n, \r and \xNN. `unescape_line` undoes it.
 inline std::string escape_line(std::string_view text) {
   std::string out;
   for (std::size_t at = 0; at < text.size();) {
-    const std::size_t length = decode_utf8(text, at).length;
-    const char c = text[at];
-    if (c == '\\') {
+    const Utf8Character character = decode_utf8(text, at);
+    const std::string_view bytes = text.substr(at, std::max<std::size_t>(character.length, 1));
+    at += bytes.size();
+    if (bytes == "\\") {
       out += "\\\\";
-    } else if (c == '\n') {
+    } else if (bytes == "\n") {
       out += "\\n";
-    } else if (c == '\r') {
+    } else if (bytes == "\r") {
       out += "\\r";
-    } else if (length == 0 || static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {
-      out += "\\x" + hex(text.substr(at, 1));
+    } else if (character.length == 0 || is_control(character.code)) {
+      for (std::size_t i = 0; i < bytes.size(); ++i) out += "\\x" + hex(bytes.substr(i, 1));
     } else {
-      out += text.substr(at, length);
+      out += bytes;
     }
-    at += length == 0 ? 1 : length;
+  }
+  return out;
+}
+
+/// `escape_line` for an item of a list that ";" joins: one within it is \x3b.
+inline std::string escape_item(std::string_view text) {
+  std::string out;
+  for (const char c : escape_line(text)) {
+    if (c == ';')
+      out += "\\x3b";
+    else
+      out += c;
   }
   return out;
 }
@@ -107,10 +121,9 @@ inline std::optional<std::string> unescape_line(std::string_view line) {
   return out;
 }
 
-/// One field of a CSV line: escaped to one line, quoted where RFC 4180 asks for it.
-inline std::string csv_field(std::string_view text) {
-  const std::string line = escape_line(text);
-  if (line.find_first_of(",\"") == std::string::npos) return line;
+/// One field of a CSV line, of text without line ends: quoted where RFC 4180 asks for it.
+inline std::string csv_quoted(std::string_view line) {
+  if (line.find_first_of(",\"") == std::string::npos) return std::string(line);
   std::string out = "\"";
   for (const char c : line) {
     if (c == '"') out += '"';
@@ -118,5 +131,8 @@ inline std::string csv_field(std::string_view text) {
   }
   return out + '"';
 }
+
+/// One field of a CSV line: any text, escaped to one line.
+inline std::string csv_field(std::string_view text) { return csv_quoted(escape_line(text)); }
 
 }  // namespace q2l::command

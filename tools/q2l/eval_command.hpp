@@ -8,10 +8,11 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "q2l/annotated_picture.hpp"
@@ -23,9 +24,9 @@
 #include "q2l/message.hpp"
 #include "q2l/options.hpp"
 #include "q2l/progress.hpp"
+#include "q2l/read_pictures.hpp"
 #include "q2l/voc_annotations.hpp"
 #include "query2label/core/error.hpp"
-#include "query2label/core/parallel_for.hpp"
 #include "query2label/core/thread_pool.hpp"
 #include "query2label/image/read_image.hpp"
 #include "query2label/metrics/average_precision.hpp"
@@ -69,23 +70,17 @@ inline Judged score(const Tagger& tagger, std::span<const AnnotatedPicture> pict
   Progress progress(::isatty(STDERR_FILENO) == 1, pictures.size());
   for (std::size_t begin = 0; begin < pictures.size() && !interrupted(); begin += options.batch) {
     const auto batch = pictures.subspan(begin, std::min(options.batch, pictures.size() - begin));
-    std::vector<std::optional<Image>> read(batch.size());
-    std::vector<std::string> messages(batch.size());
-    parallel_for(readers, readers.threads(), batch.size(), [&](std::size_t i, std::size_t) {
-      try {
-        read[i] = read_image(batch[i].path, {.apply_orientation = options.orient});
-      } catch (const Error& error) {
-        messages[i] = error.what();
-      }
+    auto read = read_pictures(readers, batch.size(), [&](std::size_t i) {
+      return read_image(batch[i].path, {.apply_orientation = options.orient});
     });
     std::vector<Image> images;
     for (std::size_t i = 0; i < batch.size(); ++i) {
-      if (read[i]) {
-        images.push_back(std::move(*read[i]));
+      if (Image* image = std::get_if<Image>(&read[i])) {
+        images.push_back(std::move(*image));
         judged.truth.insert(judged.truth.end(), batch[i].truth.begin(), batch[i].truth.end());
       } else {
         progress.hide();
-        say(messages[i]);
+        say(std::get<Error>(read[i]).what());
         ++judged.failed;
       }
     }

@@ -12,8 +12,8 @@
 #include <string_view>
 #include <vector>
 
+#include "q2l/config_warnings.hpp"
 #include "q2l/escape.hpp"
-#include "q2l/misspelt_keys.hpp"
 #include "q2l/options.hpp"
 #include "query2label/core/parallel_for.hpp"
 #include "query2label/model/model_file.hpp"
@@ -93,6 +93,17 @@ inline std::size_t planned_scratch(const Query2Label<>& model) {
   return plan.peak();
 }
 
+/// Bytes of a model's weights as this program's instruction set needs them.
+inline std::size_t weight_bytes(const Query2Label<>& model) {
+  std::size_t bytes = 0;
+  const auto add = [&](const std::string&, const auto& buffer) {
+    bytes += buffer.size() * sizeof(*buffer.data());
+  };
+  BufferVisitor visit(add);
+  model.visit_buffers(model, visit);
+  return bytes;
+}
+
 /// Resident memory of this process in bytes; 0 where the system does not tell.
 inline std::size_t resident_bytes() {
   std::ifstream statm("/proc/self/statm");
@@ -110,7 +121,7 @@ struct FileSummary {
 
 inline FileSummary summarize(const ModelOptions& options) {
   const ModelFile file = open_model_file(options.model, options.config);
-  warn_of_misspelt_keys(file.config);
+  warn_of(file.config);
   FileSummary summary{std::string(format_name(file.weights.format())),
                       file.weights.note(),
                       "",
@@ -127,8 +138,15 @@ inline FileSummary summarize(const ModelOptions& options) {
     if (!summary.stored.empty()) summary.stored += ", ";
     summary.stored += std::string(type) + " (" + std::to_string(count) + " tensors)";
   }
-  if (const Precision precision = file.weights.precision().all(); precision != Precision::f32)
-    summary.stored += ", computed in " + std::string(to_string(precision));
+  const PrecisionPlan& plan = file.weights.precision();
+  if (plan.all() != Precision::f32) {
+    std::map<Precision, std::size_t> layers;
+    for (const auto& [layer, precision] : plan.exceptions()) ++layers[precision];
+    summary.stored += ", computed in " + std::string(to_string(plan.all()));
+    for (const auto& [precision, count] : layers)
+      summary.stored += (precision == layers.begin()->first ? ", but " : " and ") +
+                        std::to_string(count) + " in " + std::string(to_string(precision));
+  }
   return summary;
 }
 
@@ -164,7 +182,7 @@ inline void run_info(const ModelOptions& options, bool measure) {
   print("parameters", detail::rounded(file.elements));
   print("stored as", file.stored);
   if (!file.packed_for.empty()) print("packed for", escape_line(file.packed_for));
-  print("memory", detail::megabytes(file.elements * sizeof(float)) + " of weights in f32, " +
+  print("memory", detail::megabytes(detail::weight_bytes(tagger.model())) + " of weights, " +
                       detail::megabytes(detail::planned_scratch(tagger.model())) +
                       " of scratch for a picture");
   if (measure) {

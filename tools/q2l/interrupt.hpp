@@ -19,20 +19,26 @@ inline int interrupted_status() noexcept {
   return shell_signal_base + received_signal;
 }
 
-/// From here on the first such signal lets the run finish its batch; the second ends the program at
-/// once. A signal that the parent had ignored (nohup) stays ignored.
-inline void finish_batch_on_signals() {
+/// Sets what becomes of each such signal, but for those that are ignored.
+inline void set_ending_signals(void (*handler)(int)) noexcept {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     struct sigaction action {};
     if (::sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN) continue;
     action = {};
-    action.sa_handler = [](int number) {
-      received_signal.store(number, std::memory_order_relaxed);
-    };
-    action.sa_flags = static_cast<int>(SA_RESETHAND);
+    action.sa_handler = handler;
     ::sigemptyset(&action.sa_mask);
     ::sigaction(signal, &action, nullptr);
   }
+}
+
+/// From here on the first such signal lets the run finish its batch; the second, whichever it is,
+/// ends the program at once. A signal that the parent had ignored (nohup) stays ignored.
+inline void finish_batch_on_signals() {
+  set_ending_signals([](int number) {
+    int none = 0;
+    received_signal.compare_exchange_strong(none, number, std::memory_order_relaxed);
+    set_ending_signals(SIG_DFL);
+  });
 }
 
 /// Writing to a closed pipe, or beyond the largest size of a file, becomes an error instead of a

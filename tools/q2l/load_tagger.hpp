@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include "q2l/misspelt_keys.hpp"
+#include "q2l/config_warnings.hpp"
 #include "query2label/tagger.hpp"
 
 namespace q2l::command {
@@ -14,7 +14,7 @@ Tagger load_tagger(const Options& options) {
                                                      .threads = options.threads,
                                                      .schedule = options.schedule,
                                                      .precision = options.model.precision});
-  warn_of_misspelt_keys(tagger.config());
+  warn_of(tagger.config());
   return tagger;
 }
 

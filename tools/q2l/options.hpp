@@ -7,7 +7,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <vector>
 
 #include "q2l/exit_code.hpp"
@@ -26,6 +25,7 @@
 
 #include "query2label/core/precision.hpp"
 #include "query2label/core/schedule.hpp"
+#include "query2label/core/thread_pool.hpp"
 #include "query2label/model/calibration.hpp"
 
 namespace q2l::command {
@@ -43,7 +43,7 @@ struct TagOptions {
   std::vector<std::string> paths;
   std::optional<float> threshold;
   std::optional<std::size_t> best;
-  std::size_t threads = std::max(1u, std::thread::hardware_concurrency());
+  std::size_t threads = machine_threads();
   std::size_t batch = 1;
   Schedule schedule = Schedule::latency;
   Format format = Format::text;
@@ -72,7 +72,7 @@ struct EvalOptions {
   std::string pictures;        ///< folder of COCO's pictures; empty: where COCO has it
   std::string split = "test";  ///< of VOC
   float threshold = 0.5f;      ///< of CP to OF1
-  std::size_t threads = std::max(1u, std::thread::hardware_concurrency());
+  std::size_t threads = machine_threads();
   std::size_t batch = 1;
   Schedule schedule = Schedule::latency;
   bool orient = true;
@@ -80,7 +80,7 @@ struct EvalOptions {
 
 struct BenchOptions {
   ModelOptions model;
-  std::size_t threads = std::max(1u, std::thread::hardware_concurrency());
+  std::size_t threads = machine_threads();
   std::size_t batch = 1;
   Schedule schedule = Schedule::latency;
   std::size_t repetitions = 10;
@@ -155,8 +155,9 @@ inline void add_run_options(CLI::App& app, std::size_t& threads, std::size_t& ba
 template <class Options>
 void add_tagger_options(CLI::App& app, Options& options, const std::string& default_model) {
   options.model.model = default_model;
-  auto* model =
-      app.add_option("--model", options.model.model, "model file or checkpoint")->type_name("FILE");
+  auto* model = app.add_option("--model", options.model.model,
+                               "model file or checkpoint (default: the bundled model)")
+                    ->type_name("FILE");
   if (default_model.empty()) model->required();
   add_model_options(app, options.model);
   add_precision_option(app, options.model.precision,
@@ -194,7 +195,7 @@ inline void add_tag_options(CLI::App& app, TagOptions& options, const std::strin
       {"text", Format::text}, {"jsonl", Format::jsonl}, {"csv", Format::csv}};
   app.add_option_function<std::string>(
          "--format", [&options](const std::string& name) { options.format = formats.at(name); },
-         "text, jsonl or csv (default text)")
+         "text, jsonl or csv, where ; joins tags and is \\x3b within one (default text)")
       ->check(CLI::IsMember(&formats).description(""))
       ->type_name("FORMAT");
   app.add_option_function<std::string>(
@@ -208,9 +209,11 @@ inline void add_tag_options(CLI::App& app, TagOptions& options, const std::strin
   app.add_option("--output", options.output,
                  "file for the results (default, and for -: standard output)")
       ->type_name("FILE");
-  app.add_flag("--resume", options.resume, "go on with an --output that an interrupted run left");
+  app.add_flag("--resume", options.resume,
+               "go on with a jsonl or csv --output that an interrupted run left");
   app.add_option("PATH", options.paths,
-                 "pictures, folders, or - for a list on standard input; all behind -- are paths");
+                 "pictures, folders, or - for a list on standard input, each ended by LF, CR LF or "
+                 "NUL; all behind -- are paths");
 }
 
 inline void add_eval_options(CLI::App& app, EvalOptions& options,
@@ -276,8 +279,8 @@ inline void add_convert_options(CLI::App& app, ConvertOptions& options) {
       ->type_name("CHOICE")
       ->needs(calibrate);
   add_fraction_option(app, "--error-budget", options.error_budget,
-                      "leave layers in bf16 whose int8 would change the logits by more than this "
-                      "rms, relative to their spread");
+                      "most that all layers in int8 together may change the logits (rms, relative "
+                      "to their spread); the others become bf16");
   app.add_flag("--packed", options.packed,
                "write the weights as this machine's instructions use them: loads at once");
 }
@@ -293,6 +296,8 @@ inline void require_consistent(const ConvertOptions& options) {
     throw Failure(ExitCode::usage, "--precision int8 needs --calibrate");
   if (!is_int8 && (!options.calibrate.empty() || options.error_budget))
     throw Failure(ExitCode::usage, "--calibrate and --error-budget are for --precision int8");
+  if (options.output == "-")
+    throw Failure(ExitCode::usage, "a model cannot be written to standard output");
 }
 
 inline void require_consistent(const EvalOptions& options) {

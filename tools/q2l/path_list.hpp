@@ -2,6 +2,7 @@
 #pragma once
 
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -19,8 +20,8 @@
 namespace q2l::command {
 
 /// Reads paths from a descriptor as they come, ended by NUL or by LF: by NUL if the first bytes
-/// that arrive hold one (as `find -print0` writes), else by LF. Empty ones are passed over, the
-/// last needs no end.
+/// that arrive hold one (as `find -print0` writes), else by LF, or CR LF unless there is a file
+/// with that CR in its name. Empty ones are passed over, the last needs no end.
 class PathList {
  public:
   /// `stopped` is asked a few times a second while nothing arrives, and ends the list.
@@ -33,11 +34,11 @@ class PathList {
       if (const std::size_t end =
               separator_ ? buffer_.find(*separator_, begin_) : std::string::npos;
           end != std::string::npos) {
-        std::string path = buffer_.substr(begin_, end - begin_);
+        std::string path = path_to(end);
         begin_ = end + 1;
         if (!path.empty()) return path;
       } else if (ended_) {
-        std::string path = buffer_.substr(begin_);
+        std::string path = path_to(buffer_.size());
         begin_ = buffer_.size();
         return path.empty() ? std::nullopt : std::optional(std::move(path));
       } else {
@@ -47,6 +48,14 @@ class PathList {
   }
 
  private:
+  [[nodiscard]] std::string path_to(std::size_t end) const {
+    std::string path = buffer_.substr(begin_, end - begin_);
+    struct stat status {};
+    if (separator_ != '\0' && path.ends_with('\r') && ::lstat(path.c_str(), &status) != 0)
+      path.pop_back();
+    return path;
+  }
+
   void read_more() {
     buffer_.erase(0, std::exchange(begin_, 0));
     if (buffer_.size() > longest_path)

@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "q2l/message.hpp"
 #include "q2l/options.hpp"
 #include "q2l/picture_source.hpp"
 #include "q2l/progress.hpp"
@@ -60,18 +61,16 @@ class PrecisionConversion {
         return run(one, nullptr, nullptr);
       });
       progress.hide();
-      for (const LayerDamage& damage : damages) {
-        std::printf("%-60s %.2e\n", damage.layer.c_str(), damage.error);
-      }
       keep_within(plan, damages, *options_.error_budget);
+      plan.except(first, Precision::f32);
+      std::printf("%-60s %8s precision\n", "layer", "damage");
+      for (const LayerDamage& damage : damages) {
+        std::printf("%-60s %8.2e %s\n", damage.layer.c_str(), damage.error,
+                    std::string(to_string(plan.settings(damage.layer).precision)).c_str());
+      }
     }
     plan.except(first, Precision::f32);
     return plan;
-  }
-
-  /// The logits of all pictures by the model in `plan`.
-  [[nodiscard]] std::vector<float> answer(const PrecisionPlan& plan) {
-    return run(plan, nullptr, nullptr);
   }
 
   /// Adds `entry` to `tensors`, narrowed if it holds the weights of a layer that `plan` narrows;
@@ -163,6 +162,33 @@ class PrecisionConversion {
       pictures_.assign(size, 0.5f);
       return;
     }
+    const std::vector<std::string> paths = chosen_paths();
+    Progress progress(::isatty(STDERR_FILENO) == 1, paths.size());
+    std::size_t count = 0;
+    for (const std::string& path : paths) {
+      try {
+        const Image picture = read_image(path);
+        pictures_.resize((count + 1) * size);
+        preprocess_into(picture, static_cast<int>(side), file.config.normalization,
+                        std::span(pictures_).subspan(count * size, size));
+      } catch (const Error& error) {
+        progress.hide();
+        say(error.what());
+        continue;
+      }
+      progress.show(++count, 0);
+    }
+    progress.hide();
+    if (count == 0) throw Failure(ExitCode::usage, options_.calibrate + ": no pictures in it");
+    constexpr std::size_t usual = 32;
+    if (count < usual)
+      say("warning: calibrated with few pictures: " + std::to_string(count) + "; " +
+          std::to_string(usual) + " to 512 are usual");
+  }
+
+  /// As many pictures of the folder as are asked for, evenly spread over the order of their names:
+  /// folders are often sorted by what pictures show.
+  [[nodiscard]] std::vector<std::string> chosen_paths() const {
     bool asked = false;
     PictureSource source(
         [&]() -> std::optional<std::string> {
@@ -170,25 +196,25 @@ class PrecisionConversion {
           return options_.calibrate;
         },
         {});
-    Progress progress(::isatty(STDERR_FILENO) == 1, options_.pictures);
-    std::size_t count = 0;
-    while (count < options_.pictures) {
-      const auto found = source.next();
-      if (!found) break;
-      if (found->error) throw *found->error;
-      pictures_.resize((count + 1) * size);
-      preprocess_into(read_image(found->path), static_cast<int>(side), file.config.normalization,
-                      std::span(pictures_).subspan(count * size, size));
-      progress.show(++count, 0);
+    std::vector<std::string> all;
+    while (const auto found = source.next()) {
+      if (found->error) {
+        say(found->error->what());
+      } else {
+        all.push_back(found->path);
+      }
     }
-    if (count == 0) throw Failure(ExitCode::usage, options_.calibrate + ": no pictures in it");
+    const std::size_t count = std::min(all.size(), options_.pictures);
+    std::vector<std::string> chosen;
+    for (std::size_t i = 0; i < count; ++i) chosen.push_back(all[i * all.size() / count]);
+    return chosen;
   }
 
   std::vector<float> run(const PrecisionPlan& plan, LayerObserver* observer, std::string* first) {
     ModelFile file = open_model_file(options_.model.model, options_.model.config);
     file.weights.set_precision(plan);
     const auto model = Query2Label<>::load(file.weights, file.config);
-    ThreadPool pool(std::max(1u, std::thread::hardware_concurrency()));
+    ThreadPool pool(machine_threads());
     Session session(model, pool, pool.threads());
     std::optional<FirstLayer> watcher;
     if (observer) session.set_observer(&watcher.emplace(observer, first));

@@ -17,6 +17,19 @@ namespace q2l::command {
 
 enum class Format { text, jsonl, csv };
 
+/// The name of a format as the command line has it.
+constexpr std::string_view to_string(Format format) noexcept {
+  switch (format) {
+    case Format::text:
+      return "text";
+    case Format::jsonl:
+      return "jsonl";
+    case Format::csv:
+      break;
+  }
+  return "csv";
+}
+
 /// What is known of one picture after tagging.
 struct Record {
   std::string path;
@@ -31,10 +44,10 @@ struct Record {
 /// jsonl: {"path","width","height","tags":[{"label","score"}...]}, with all scores also "scores"
 /// with every label in the model's order; a failure is {"path","error":{"code","message"}}. A path
 /// that is not UTF-8 has its exact bytes in "path_bytes", in hexadecimal. csv: path, width, height,
-/// tags and their scores (each joined by ";"), error and, with all scores, a column a label. Paths
-/// and labels keep to one line by the escapes \n, \r, \xNN and a doubled backslash. text: "PATH:
-/// LABEL 0.987, LABEL 0.654" for people; with all scores every label in the model's order. A
-/// failure has no line of its own, standard error tells it.
+/// tags and their scores (each joined by ";", which within a label is \x3b), error and, with all
+/// scores, a column a label. Paths and labels keep to one line by the escapes \n, \r, \xNN and a
+/// doubled backslash. text: "PATH: LABEL 0.987, LABEL 0.654" for people; with all scores every
+/// label in the model's order. A failure has no line of its own, standard error tells it.
 class RecordLines {
  public:
   RecordLines(Format format, LabelSet labels, bool all_scores)
@@ -115,12 +128,12 @@ class RecordLines {
     for (const RankedLabel& tag : record.tags) {
       const std::string_view separator = names.empty() && scores.empty() ? "" : ";";
       names += separator;
-      names += labels_[tag.label];
+      names += escape_item(labels_[tag.label]);
       scores += separator;
       scores += shortest(tag.score);
     }
     std::string line = csv_field(record.path) + ',' + std::to_string(record.width) + ',' +
-                       std::to_string(record.height) + ',' + csv_field(names) + ',' + scores + ',';
+                       std::to_string(record.height) + ',' + csv_quoted(names) + ',' + scores + ',';
     if (all_scores_)
       for (const float score : record.scores) line += ',' + shortest(score);
     return line + '\n';

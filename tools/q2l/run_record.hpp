@@ -14,13 +14,14 @@
 #include "q2l/exit_code.hpp"
 #include "q2l/message.hpp"
 #include "q2l/options.hpp"
+#include "q2l/record.hpp"
 #include "q2l/result_output.hpp"
+#include "q2l/version_number.hpp"
 #include "query2label/core/crc32.hpp"
 #include "query2label/core/output_file.hpp"
 #include "query2label/core/read_file.hpp"
 #include "query2label/model/model_file.hpp"
 #include "query2label/tagger.hpp"
-#include "query2label/version.hpp"
 #include "query2label/weights/json_document.hpp"
 #include "query2label/weights/mapped_file.hpp"
 
@@ -53,13 +54,11 @@ inline std::optional<std::uint32_t> config_crc32(const ModelOptions& model) {
 /// What decides the lines of a run, beside its pictures.
 inline nlohmann::json describe_run(const TagOptions& options, const Tagger& tagger) {
   const MappedFile model(options.model.model);
-  const std::string version = std::to_string(q2l::version.major) + '.' +
-                              std::to_string(q2l::version.minor) + '.' +
-                              std::to_string(q2l::version.patch);
-  nlohmann::json run = {{"q2l", version},
+  nlohmann::json run = {{"q2l", version_number()},
                         {"model", {model.bytes().size(), detail::sample_crc32(model.bytes())}},
                         {"labels", tagger.labels().names()},
                         {"thresholds", tagger.thresholds()},
+                        {"format", to_string(options.format)},
                         {"scores", options.all_scores ? "all" : "tags"},
                         {"orient", options.orient}};
   if (const auto crc = detail::config_crc32(options.model)) run["config"] = *crc;

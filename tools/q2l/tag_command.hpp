@@ -116,10 +116,11 @@ inline int run_tag(const TagOptions& options) {
   const auto exclude = [&](const std::string& path) {
     if (const auto identity = identity_of(path)) excluded.insert(*identity);
   };
-  if (!options.output.empty()) exclude(options.output);
+  for (const std::string* const own : {&options.output, &options.heat_maps})
+    if (!own->empty()) exclude(*own);
   for (const std::string& path : options.paths)
     if (const auto identity = identity_of(path); identity && excluded.contains(*identity))
-      throw Failure(ExitCode::usage, path + ": is the --output as well");
+      throw Failure(ExitCode::usage, path + ": is the --output or the --heat-maps folder as well");
 
   const RecordLines lines(options.format, tagger.labels(), options.all_scores);
   ResultOutput output =
@@ -153,13 +154,15 @@ inline int run_tag(const TagOptions& options) {
                  .report = say,
                  .stopped = stopped,
                  .stop = [&] { output_failed = true; }};
-  if (heat_maps)
+  if (heat_maps) {
+    steps.meet = [&](const FoundPicture& picture) { heat_maps->reserve(picture); };
     steps.illustrate = [&](const Image& image, const FoundPicture& picture,
                            std::span<const RankedLabel> tags) {
       detail::write_heat_maps(tagger, image, tags, [&](std::string_view label) {
         return heat_maps->path_for(picture, label);
       });
     };
+  }
   PictureSource source(detail::paths_of(options.paths, stopped), excluded);
   const std::size_t readers = std::min(options.batch, options.threads);
   const TagSummary summary =
@@ -178,7 +181,7 @@ inline int run_tag(const TagOptions& options) {
     say(std::to_string(summary.failed) + " of " + std::to_string(seen) + " pictures failed");
   if (finished.failed > 0)
     say(std::to_string(finished.failed) +
-        " failed before this run was resumed and are not tried again");
+        " failed before this run was resumed; only what has no line is tried again");
   const bool all_tagged = summary.failed + finished.failed == 0;
   return static_cast<int>(all_tagged ? ExitCode::done : ExitCode::some_failed);
 }

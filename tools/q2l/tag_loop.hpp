@@ -11,14 +11,15 @@
 #include <string>
 #include <unordered_set>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "q2l/picture_source.hpp"
 #include "q2l/progress.hpp"
+#include "q2l/read_pictures.hpp"
 #include "q2l/record.hpp"
 #include "q2l/result_output.hpp"
 #include "query2label/core/error.hpp"
-#include "query2label/core/parallel_for.hpp"
 #include "query2label/core/thread_pool.hpp"
 #include "query2label/image/image.hpp"
 #include "query2label/labels/ranking.hpp"
@@ -39,6 +40,9 @@ struct TagSteps {
   std::function<bool()> stopped;
   /// Makes `stopped` true, so that a source that waits for paths ends.
   std::function<void()> stop;
+  /// Told of each picture in the source's order, those finished before too; may be empty. Called
+  /// while others are illustrated.
+  std::function<void(const FoundPicture&)> meet = {};
 };
 
 struct TagSummary {
@@ -100,29 +104,28 @@ class TagLoop {
     while (batch.entries.size() < batch_ && !steps_.stopped()) {
       std::optional<FoundPicture> found = source.next();
       if (!found) break;
+      if (steps_.meet) steps_.meet(*found);
       if (finished.contains(found->path)) {
         ++batch.skipped;
         continue;
       }
       batch.entries.push_back({std::move(*found)});
     }
-    std::vector<std::optional<Image>> images(batch.entries.size());
-    parallel_for(readers_, readers_.threads(), images.size(), [&](std::size_t i, std::size_t) {
-      FoundPicture& found = batch.entries[i].found;
-      if (found.error) return;
-      try {
-        images[i] = steps_.read(found.path);
-      } catch (const Error& error) {
-        found.error = error;
-      }
+    auto pictures = read_pictures(readers_, batch.entries.size(), [&](std::size_t i) {
+      const FoundPicture& found = batch.entries[i].found;
+      if (found.error) throw *found.error;
+      return steps_.read(found.path);
     });
-    for (std::size_t i = 0; i < images.size(); ++i) {
-      if (!images[i]) continue;
+    for (std::size_t i = 0; i < pictures.size(); ++i) {
       Entry& entry = batch.entries[i];
-      entry.width = images[i]->width;
-      entry.height = images[i]->height;
-      entry.image = batch.images.size();
-      batch.images.push_back(std::move(*images[i]));
+      if (Image* image = std::get_if<Image>(&pictures[i])) {
+        entry.width = image->width;
+        entry.height = image->height;
+        entry.image = batch.images.size();
+        batch.images.push_back(std::move(*image));
+      } else {
+        entry.found.error = std::get<Error>(pictures[i]);
+      }
     }
     return batch;
   }

@@ -19,4 +19,12 @@ target_link_libraries(query2label_programs INTERFACE query2label::query2label)
 target_compile_options(query2label_programs INTERFACE
   -Wall -Wextra -Wpedantic -Wconversion -Wshadow
   $<$<BOOL:${QUERY2LABEL_WERROR}>:-Werror>
+  $<$<CXX_COMPILER_ID:GNU>:--param=ggc-min-heapsize=1048576>  # a fourth less time, a fourth more memory
   "$<IF:$<BOOL:${own_flags}>,${own_flags},$<$<BOOL:${QUERY2LABEL_MARCH}>:-march=${QUERY2LABEL_MARCH}>>")
+
+# What is slow to compile, once for all of them.
+file(GENERATE OUTPUT "${PROJECT_BINARY_DIR}/query2label.cpp"
+     CONTENT "#include <query2label/implementation.hpp>\n")
+add_library(query2label_separate STATIC EXCLUDE_FROM_ALL "${PROJECT_BINARY_DIR}/query2label.cpp")
+target_link_libraries(query2label_separate PUBLIC query2label_programs)
+target_compile_definitions(query2label_separate PUBLIC QUERY2LABEL_SEPARATE_COMPILATION)

@@ -4,6 +4,10 @@
 // Usage: 05_query_a_label_subset MODEL PICTURE LABEL...
 #include <cmath>
 #include <iostream>
+#include <query2label/core/thread_pool.hpp>
+#include <query2label/image/preprocess.hpp>
+#include <query2label/model/query2label_model.hpp>
+#include <query2label/model/session.hpp>
 #include <query2label/query2label.hpp>
 #include <vector>
 

@@ -8,6 +8,7 @@
 #include "fuzz/check_tensors.hpp"
 #include "fuzz/memory_file.hpp"
 #include "fuzz/rebuilt_zip.hpp"
+#include "query2label/weights/read_weights.hpp"
 #include "query2label/weights/weight_map.hpp"
 
 namespace {
@@ -20,9 +21,9 @@ void load(std::string_view content, q2l::FileAccess access) {
     q2l::WeightOptions options;
     options.access = access;
     options.threads = 1;
-    q2l::WeightMap weights = q2l::WeightMap::load(file.path(), tensor_limits, options);
-    const auto bytes = weights.file()->bytes();
-    check_tensors(weights.buffers(), bytes);
+    q2l::WeightMap weights = q2l::read_weights(file.path(), tensor_limits, options);
+    const auto bytes = weights.source().mapping->bytes();
+    check_tensors(weights.source().buffers, bytes);
     for (const std::string& name : weights.names()) {
       const q2l::TensorEntry& entry = weights.entry(name);
       check_inside(entry.storage, bytes);

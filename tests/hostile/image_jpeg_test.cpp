@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "query2label/image/decode.hpp"
+#include "query2label/image/jpeg_structure.hpp"
 #include "support/allocation_watch.hpp"
 #include "support/decode_error.hpp"
 #include "support/image_fixtures.hpp"

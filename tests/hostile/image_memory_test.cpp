@@ -3,6 +3,7 @@
 #include <string>
 
 #include "query2label/image/decode.hpp"
+#include "query2label/image/stb_decoder.hpp"
 #include "support/allocation_watch.hpp"
 #include "support/error_of.hpp"
 #include "support/image_fixtures.hpp"

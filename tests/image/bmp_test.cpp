@@ -6,6 +6,7 @@
 #include <string>
 
 #include "query2label/image/decode.hpp"
+#include "query2label/image/image_bytes.hpp"
 #include "support/decode_error.hpp"
 #include "support/image_fixtures.hpp"
 

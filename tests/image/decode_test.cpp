@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "query2label/image/orientation.hpp"
 #include "query2label/image/read_image.hpp"
 #include "support/error_of.hpp"
 #include "support/image_fixtures.hpp"

@@ -340,9 +340,9 @@ TEST_CASE("A packed file gives the bits of the plain one, mapped or read", "[mod
   const std::vector<float> logits = logits_of(model, pixels, 1, side, side, 2, &maps);
   for (const q2l::FileAccess access : {q2l::FileAccess::map, q2l::FileAccess::read}) {
     std::optional<q2l::ModelFile> opened = q2l::open_model_file(packed, "", {}, {.access = access});
-    CHECK(opened->weights.format() == q2l::WeightFormat::packed);
+    CHECK(opened->weights.source().format == q2l::WeightFormat::packed);
     q2l::verify_buffers(opened->weights);
-    const std::string checksum = opened->weights.metadata().at("crc32");
+    const std::string checksum = opened->weights.source().metadata.at("crc32");
     const Model mapped = Model::load(opened->weights, opened->config);
     opened.reset();  // the model keeps its file open
     CHECK(q2l::BufferList(mapped).checksum() == checksum);

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "query2label/image/preprocess.hpp"
 #include "query2label/model/eigen_view.hpp"
 #include "query2label/weights/safetensors.hpp"
 #include "query2label/weights/safetensors_writer.hpp"

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <query2label/weights/read_weights.hpp>
 #include <query2label/weights/safetensors_writer.hpp>
 #include <query2label/weights/weight_map.hpp>
 #include <span>
@@ -25,10 +26,6 @@ using q2l::test::TemporaryFolder;
 using q2l::test::weight_fixture;
 using namespace std::string_literals;
 
-q2l::Error error_loading(const std::filesystem::path& path) {
-  return error_of([&] { (void)WeightMap::load(path); });
-}
-
 /// Two small tensors in memory, a [2] and b [2, 2], 1.5 everywhere.
 WeightMap small_map() {
   WeightMap map;
@@ -39,78 +36,6 @@ WeightMap small_map() {
 
 }  // namespace
 
-TEST_CASE("Formats are told by content and prefixes taken off", "[weights][map]") {
-  const TemporaryFolder folder;
-  for (const auto& [name, format] : std::vector<std::pair<std::string, WeightFormat>>{
-           {"training.pth", WeightFormat::torch_zip},
-           {"training_legacy.pth", WeightFormat::torch_legacy}}) {
-    // Under a name that lies.
-    const auto path = folder.write("model.safetensors", weight_fixture(name));
-    for (const q2l::FileAccess access : {q2l::FileAccess::map, q2l::FileAccess::read}) {
-      WeightMap map = WeightMap::load(path, {}, {access, {}});
-      CHECK(map.format() == format);
-      CHECK(map.note() == "tensors of 'state_dict', without the prefix 'module.'");
-      CHECK(map.names().size() == 7);
-      CHECK(map.shape("0.weight") == WeightMap::Shape{2, 3});
-      CHECK(map.dtype("1.num_batches_tracked") == Dtype::i64);
-      CHECK(map.foreign_globals().contains("argparse.Namespace"));
-      CHECK(map.take<float>("0.weight", {2, 3}) ==
-            std::vector<float>{-21 / 8.f, 2, -11 / 8.f, 26 / 8.f, -1 / 8.f, -28 / 8.f});
-    }
-  }
-}
-
-TEST_CASE("The state dict that was not taken is told, too", "[weights][map][P21]") {
-  const TemporaryFolder folder;
-  const auto path = folder.write("model.pth", weight_fixture("with_average.pth"));
-  CHECK(WeightMap::load(path).note() ==
-        "tensors of 'model', not of 'model_ema', without the prefix 'module.'");
-}
-
-TEST_CASE("A safetensors file gives its metadata, and its prefix goes, too", "[weights][map]") {
-  const TemporaryFolder folder;
-  const std::vector<double> values{1, 2};
-  const auto data = std::as_bytes(std::span(values));
-  q2l::write_safetensors(
-      folder / "m.pth",
-      std::vector<q2l::TensorBytes>{{"model.module.x", Dtype::f64, {2}, data},
-                                    {"model.module.y", Dtype::f64, {1, 2}, data}},
-      {{"config", "{}"}});
-  WeightMap map = WeightMap::load(folder / "m.pth");
-  CHECK(map.format() == WeightFormat::safetensors);
-  CHECK(map.metadata().at("config") == "{}");
-  CHECK(map.note() == "without the prefix 'model.module.'");
-  CHECK(map.take<double>("x", {2}) == values);
-  CHECK(map.take<float>("y", {1, 2}) == std::vector<float>{1, 2});
-  CHECK_NOTHROW(map.finish());
-}
-
-TEST_CASE("Other files are called what they look like", "[weights][map][Z1]") {
-  const TemporaryFolder folder;
-  const std::vector<std::pair<std::string, std::string>> cases{
-      {"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"},
-      {"<!DOCTYPE html><html>", "HTML"},
-      {"\x1f\x8b\x08", "gzip"},
-      {"7z\xbc\xaf\x27\x1c", "7z"},
-      {"Rar!\x1a\x07\x01", "RAR"},
-      {std::string(257, 'a') + "ustar", "tar"},
-      {"\xfd\x37zXZ", "xz"},
-      {"{\"error\":1}", "JSON"},
-      {"hello, world", "neither"},
-      {"\x01", "neither"},
-  };
-  for (const auto& [content, words] : cases) {
-    const q2l::Error error = error_loading(folder.write("model.pth", content));
-    CHECK(error.code() == ErrorCode::bad_magic);
-    CHECK(error.detail().find(words) != std::string::npos);
-    CHECK(error.place().path == (folder / "model.pth").string());
-  }
-  CHECK(error_loading(folder.write("empty", "")).code() == ErrorCode::truncated);
-  CHECK(error_loading(folder.write("plain.pkl", "\x80\x02N.")).code() == ErrorCode::bad_magic);
-  CHECK(error_loading(folder / "missing").code() == ErrorCode::io);
-  CHECK(error_loading(folder.path()).code() == ErrorCode::not_regular_file);
-}
-
 TEST_CASE("Tensors in memory are made when taken, again and in any precision", "[weights][map]") {
   int made = 0;
   WeightMap map;
@@ -119,7 +44,7 @@ TEST_CASE("Tensors in memory are made when taken, again and in any precision", "
     return std::vector<float>{1, -2};
   });
   CHECK(made == 0);
-  CHECK(map.format() == WeightFormat::memory);
+  CHECK(map.source().format == WeightFormat::memory);
   CHECK(map.take<float>("x", {2, 1}) == std::vector<float>{1, -2});
   CHECK(map.take<double>("x", {2, 1}) == std::vector<double>{1, -2});
   CHECK(made == 2);
@@ -191,7 +116,7 @@ TEST_CASE("A non-finite weight names file, tensor and place", "[weights][map][N1
   q2l::write_safetensors(
       folder / "m",
       std::vector<q2l::TensorBytes>{{"w", Dtype::f32, {2, 2}, std::as_bytes(std::span(values))}});
-  WeightMap map = WeightMap::load(folder / "m");
+  WeightMap map = q2l::read_weights(folder / "m");
   const std::uint64_t data = std::filesystem::file_size(folder / "m") - 16;
   const q2l::Error error = error_of([&] { (void)map.take<float>("w", {2, 2}); });
   CHECK(error.code() == ErrorCode::non_finite);
@@ -209,7 +134,7 @@ TEST_CASE("A weight that a scale makes infinite is named", "[weights][map][N2]")
       folder / "m",
       std::vector<q2l::TensorBytes>{{"w", Dtype::i8, {2, 2}, std::as_bytes(std::span(values))},
                                     {"w_scale", Dtype::f32, {2}, std::as_bytes(std::span(scale))}});
-  WeightMap map = WeightMap::load(folder / "m");
+  WeightMap map = q2l::read_weights(folder / "m");
   const q2l::Error error = error_of([&] { (void)map.take<float>("w", {2, 2}); });
   CHECK(error.code() == ErrorCode::non_finite);
   CHECK(error.place().path == (folder / "m").string());
@@ -220,7 +145,7 @@ TEST_CASE("A weight that a scale makes infinite is named", "[weights][map][N2]")
 TEST_CASE("A file that changes while a model is built from it is noticed", "[weights][map][S18]") {
   const TemporaryFolder folder;
   const auto path = folder.write("m.pth", weight_fixture("protocol5_legacy.pth"));
-  WeightMap map = WeightMap::load(path);
+  WeightMap map = q2l::read_weights(path);
   for (const std::string& name : map.names()) map.ignore(name);
   CHECK_NOTHROW(map.finish());
   std::ofstream(path, std::ios::app) << "x";

@@ -172,7 +172,7 @@ inline void run_convert(const ConvertOptions& options) {
                                                            .self_test = true});
   warn_of(tagger.config());
   const ModelFile file = open_model_file(options.model.model, options.model.config);
-  if (file.weights.packed())
+  if (file.weights.source().packed)
     throw Error(ErrorCode::unsupported, "a packed file cannot be converted; convert the plain one",
                 {.path = options.model.model});
   const bool keeps = !options.precision || *options.precision == file.weights.precision().all();

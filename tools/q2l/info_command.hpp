@@ -122,18 +122,18 @@ struct FileSummary {
 inline FileSummary summarize(const ModelOptions& options) {
   const ModelFile file = open_model_file(options.model, options.config);
   warn_of(file.config);
-  FileSummary summary{std::string(format_name(file.weights.format())),
-                      file.weights.note(),
+  FileSummary summary{std::string(format_name(file.weights.source().format)),
+                      file.weights.source().note,
                       "",
-                      file.weights.packed() ? file.weights.packed()->describe() : "",
+                      file.weights.source().packed ? file.weights.source().packed->describe() : "",
                       0,
                       file.self_test.has_value()};
   std::map<std::string_view, std::size_t> types;
   for (const std::string& name : file.weights.names()) {
     summary.elements += file.weights.entry(name).element_count();
-    if (!file.weights.packed()) ++types[to_string(file.weights.dtype(name))];
+    if (!file.weights.source().packed) ++types[to_string(file.weights.dtype(name))];
   }
-  for (const TensorEntry& buffer : file.weights.buffers()) ++types[to_string(buffer.dtype)];
+  for (const TensorEntry& buffer : file.weights.source().buffers) ++types[to_string(buffer.dtype)];
   for (const auto& [type, count] : types) {
     if (!summary.stored.empty()) summary.stored += ", ";
     summary.stored += std::string(type) + " (" + std::to_string(count) + " tensors)";

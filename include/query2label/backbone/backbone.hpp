@@ -13,6 +13,7 @@
 #include "query2label/core/context.hpp"
 #include "query2label/core/error.hpp"
 #include "query2label/core/tensor.hpp"
+#include "query2label/simd/arch.hpp"
 #include "query2label/weights/weight_map.hpp"
 
 namespace q2l {
@@ -54,12 +55,7 @@ class AnyBackbone {
  public:
   using Shape = BackboneShape;
 
-  static AnyBackbone load(WeightMap& weights, const BackboneShape& shape) {
-    AnyBackbone any;
-    any.shape_ = shape;
-    std::visit([&](const auto& s) { any.emplace(weights, s); }, shape);
-    return any;
-  }
+  [[nodiscard]] static AnyBackbone load(WeightMap& weights, const BackboneShape& shape);
 
   template <class Self, class Visitor>
   static void visit_buffers(Self& self, Visitor& visit) {
@@ -70,9 +66,7 @@ class AnyBackbone {
     return std::visit([](const auto& net) { return net.channels(); }, net_);
   }
   [[nodiscard]] std::size_t stride() const noexcept { return backbone_stride(shape_); }
-  void forward(const Context& context, FeatureMap<const T> image, FeatureMap<T> features) const {
-    std::visit([&](const auto& net) { net.forward(context, image, features); }, net_);
-  }
+  void forward(const Context& context, FeatureMap<const T> image, FeatureMap<T> features) const;
 
  private:
   void emplace(WeightMap& weights, const ResNetShape& shape) {
@@ -92,4 +86,22 @@ class AnyBackbone {
   std::variant<ResNet<T, Arch>, TResNet<T, Arch>, Swin<T, Arch>, Cvt<T, Arch>> net_;
 };
 
+template <class T, class Arch>
+AnyBackbone<T, Arch> AnyBackbone<T, Arch>::load(WeightMap& weights, const BackboneShape& shape) {
+  AnyBackbone any;
+  any.shape_ = shape;
+  std::visit([&](const auto& s) { any.emplace(weights, s); }, shape);
+  return any;
+}
+
+template <class T, class Arch>
+void AnyBackbone<T, Arch>::forward(const Context& context, FeatureMap<const T> image,
+                                   FeatureMap<T> features) const {
+  std::visit([&](const auto& net) { net.forward(context, image, features); }, net_);
+}
+
 }  // namespace q2l
+
+#ifdef QUERY2LABEL_SEPARATE_COMPILATION
+extern template class q2l::AnyBackbone<float, q2l::simd::DefaultArch>;
+#endif

@@ -29,6 +29,8 @@
 
 namespace q2l::detail {
 
+inline constexpr std::uint64_t decoder_slack_bytes = 128u << 10;  ///< tables and line buffers
+
 /// What the decoder running on this thread may still allocate, and why an allocation was refused.
 struct DecoderBudget {
   std::uint64_t bytes_left = 0;

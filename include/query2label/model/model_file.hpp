@@ -17,7 +17,9 @@
 #include "query2label/model/model_config.hpp"
 #include "query2label/model/precision_metadata.hpp"
 #include "query2label/weights/json_document.hpp"
+#include "query2label/weights/read_weights.hpp"
 #include "query2label/weights/weight_map.hpp"
+#include "query2label/weights/weight_options.hpp"
 
 namespace q2l {
 
@@ -110,7 +112,7 @@ inline JsonDocument read_config_file(const std::filesystem::path& path, const Li
 
 /// What the metadata of a safetensors file says.
 inline void read_metadata(ModelFile& file, const Limits& limits) {
-  const auto& metadata = file.weights.metadata();
+  const auto& metadata = file.weights.source().metadata;
   if (metadata.contains("config")) {
     file.document = parse_metadata(metadata, "config", limits);
     if (!file.document->is_object())
@@ -151,7 +153,7 @@ inline ModelFile open_model_file(const std::filesystem::path& path,
                                  std::optional<Precision> precision = {}) {
   ModelFile file;
   file.path = path.string();
-  file.weights = WeightMap::load(path, limits, weight_options);
+  file.weights = read_weights(path, limits, weight_options);
   file.document = JsonDocument(nlohmann::json::object());
   try {
     detail::read_metadata(file, limits);
@@ -159,7 +161,7 @@ inline ModelFile open_model_file(const std::filesystem::path& path,
     throw error.in_file(file.path);
   }
   if (precision && *precision != file.weights.precision().all()) {
-    if (file.weights.packed()) {
+    if (file.weights.source().packed) {
       throw Error(ErrorCode::bad_argument, "a packed file keeps the precision it was packed in",
                   {.path = file.path,
                    .expected = std::string(to_string(file.weights.precision().all())),
@@ -173,7 +175,7 @@ inline ModelFile open_model_file(const std::filesystem::path& path,
     file.weights.set_precision(PrecisionPlan(*precision));
   }
   std::filesystem::path config = config_path;
-  if (config.empty() && !file.weights.metadata().contains("config")) {
+  if (config.empty() && !file.weights.source().metadata.contains("config")) {
     config = detail::find_config_beside(path);
   }
   if (!config.empty()) {

@@ -21,6 +21,7 @@
 #include "query2label/core/shared_buffer.hpp"
 #include "query2label/weights/dtype.hpp"
 #include "query2label/weights/packed_layout.hpp"
+#include "query2label/weights/packed_metadata.hpp"
 #include "query2label/weights/safetensors_writer.hpp"
 #include "query2label/weights/weight_map.hpp"
 
@@ -99,9 +100,9 @@ void write_packed_file(const std::filesystem::path& path, const Model& model,
 /// missing_entry where the file does not say. Reads all of it.
 inline void verify_buffers(const WeightMap& weights) {
   std::uint32_t crc = 0;
-  for (const TensorEntry& buffer : weights.buffers()) crc = crc32(buffer.storage, crc);
-  const auto expected = weights.metadata().find("crc32");
-  if (expected == weights.metadata().end())
+  for (const TensorEntry& buffer : weights.source().buffers) crc = crc32(buffer.storage, crc);
+  const auto expected = weights.source().metadata.find("crc32");
+  if (expected == weights.source().metadata.end())
     throw Error(ErrorCode::missing_entry, "the packed file has no checksum", {.subject = "crc32"});
   if (expected->second != detail::crc32_text(crc))
     throw Error(ErrorCode::checksum_mismatch, "the packed file is damaged",
@@ -113,11 +114,11 @@ inline void verify_buffers(const WeightMap& weights) {
 template <class T, class Arch>
 void require_packed_layout(const WeightMap& weights) {
   const PackedLayout own = PackedLayout::of<T, Arch>();
-  if (weights.packed()->fits(own)) return;
+  if (weights.source().packed->fits(own)) return;
   throw Error(ErrorCode::unsupported,
               "the file is packed for another instruction set or version" +
                   std::string(detail::convert_again),
-              {.expected = own.describe(), .actual = weights.packed()->describe()});
+              {.expected = own.describe(), .actual = weights.source().packed->describe()});
 }
 
 /// Makes every buffer of `model`, laid out and still to come, a view of the packed file `weights`
@@ -131,7 +132,7 @@ void map_buffers(const WeightMap& weights, Model& model) {
                 {.subject = path, .expected = std::move(expected), .actual = std::move(actual)});
   };
   std::map<std::string_view, const TensorEntry*> unused;
-  for (const TensorEntry& buffer : weights.buffers()) unused.emplace(buffer.name, &buffer);
+  for (const TensorEntry& buffer : weights.source().buffers) unused.emplace(buffer.name, &buffer);
   const auto attach = [&]<class T>(const std::string& path, SharedBuffer<T>& buffer) {
     const auto found = unused.find(path);
     if (found == unused.end())
@@ -146,7 +147,7 @@ void map_buffers(const WeightMap& weights, Model& model) {
            std::to_string(bytes) + " bytes", std::to_string(entry.storage.size()));
     if (reinterpret_cast<std::uintptr_t>(entry.storage.data()) % cache_line != 0)
       fail(ErrorCode::bad_offset, "a buffer is not aligned", path);
-    buffer = {weights.file(),
+    buffer = {weights.source().mapping,
               std::span(reinterpret_cast<const T*>(entry.storage.data()), buffer.size())};
     unused.erase(found);
   };

@@ -19,15 +19,10 @@
 #include "query2label/weights/torch_legacy.hpp"
 #include "query2label/weights/torch_storage.hpp"
 #include "query2label/weights/torch_tensor.hpp"
+#include "query2label/weights/weight_options.hpp"
 #include "query2label/weights/zip_archive.hpp"
 
 namespace q2l {
-
-/// What is asked of a checkpoint.
-struct TorchOptions {
-  std::string state_dict;  ///< which dictionary of tensors; empty: the preferred one
-  bool verify = true;  ///< check the CRC-32 of the tensors' bytes (that of the pickle always is)
-};
 
 /// The tensors of a file by torch.save. Their bytes stay in the file.
 struct TorchCheckpoint {

@@ -19,30 +19,16 @@
 #include <vector>
 
 #include "query2label/core/error.hpp"
-#include "query2label/core/limits.hpp"
 #include "query2label/core/shared_buffer.hpp"
 #include "query2label/core/thread_pool.hpp"
-#include "query2label/weights/file_kind.hpp"
 #include "query2label/weights/mapped_file.hpp"
 #include "query2label/weights/packed_layout.hpp"
 #include "query2label/weights/precision_plan.hpp"
-#include "query2label/weights/safetensors.hpp"
 #include "query2label/weights/tensor_entry.hpp"
-#include "query2label/weights/tensor_names.hpp"
-#include "query2label/weights/torch_checkpoint.hpp"
+#include "query2label/weights/weight_file.hpp"
+#include "query2label/weights/weight_options.hpp"
 
 namespace q2l {
-
-/// How a weight file is read.
-struct WeightOptions {
-  FileAccess access = FileAccess::map;
-  TorchOptions torch = {};
-  std::size_t threads = 0;       ///< that read and pack; 0: all of the machine's
-  TaskRunner* runner = nullptr;  ///< the host's threads; null: a pool of the map's own
-};
-
-/// Where the tensors of a WeightMap came from.
-enum class WeightFormat { memory, safetensors, packed, torch_zip, torch_legacy };
 
 /// The named tensors a model is built from. Loading checks the file's structure; values are read,
 /// converted and checked when the builder takes them. Tensors that are missing, of another shape or
@@ -56,18 +42,11 @@ class WeightMap {
       : workers_(options.threads), runner_(options.runner) {}
   WeightMap() = default;
 
-  /// Opens a weight file of any supported format, told by its content. The prefixes `module.` and
-  /// `model.` are taken off where every tensor has them. Throws bad_magic saying what the file
-  /// looks like, and what the formats' readers throw; every error names the file.
-  static WeightMap load(const std::filesystem::path& path, const Limits& limits = {},
-                        const WeightOptions& options = {}) {
-    WeightMap map(options);
-    with_memory_error("no memory to read the file", path.native(), [&] {
-      map.file_ = std::make_shared<const MappedFile>(
-          path, options.access, options.access == FileAccess::read ? map.threads() : Threads{});
-    });
-    map.naming_file([&] { map.read_file(limits, options.torch); });
-    return map;
+  /// Adds the tensors of a file and remembers all else about it. Throws duplicate_name.
+  void add(WeightFile&& file) {
+    source_ = std::move(file);
+    for (TensorEntry& tensor : std::exchange(source_.tensors, {}))
+      insert({std::move(tensor), nullptr, false});
   }
 
   /// Adds a tensor whose values are made when it is taken, and forgotten again.
@@ -78,20 +57,8 @@ class WeightMap {
     insert({std::move(entry), std::move(values), false});
   }
 
-  [[nodiscard]] WeightFormat format() const noexcept { return format_; }
-  /// Which of a checkpoint's state dicts was picked and which prefix was taken off, in words; may
-  /// be empty.
-  [[nodiscard]] const std::string& note() const noexcept { return note_; }
-  /// The `__metadata__` of a safetensors file.
-  [[nodiscard]] const std::map<std::string, std::string>& metadata() const noexcept {
-    return metadata_;
-  }
-  /// How the buffers of a packed file are laid out; nothing for other files.
-  [[nodiscard]] const std::optional<PackedLayout>& packed() const noexcept { return packed_; }
-  /// The buffers of a packed file, in the order of their bytes.
-  [[nodiscard]] std::span<const TensorEntry> buffers() const noexcept { return buffers_; }
-  /// The file that was opened, or null.
-  [[nodiscard]] const std::shared_ptr<const MappedFile>& file() const noexcept { return file_; }
+  /// The file whose tensors were added, without them; of format `memory` if there is none.
+  [[nodiscard]] const WeightFile& source() const noexcept { return source_; }
   /// The threads that read tensors, and that may pack them.
   [[nodiscard]] Threads threads() {
     if (workers_ == 0) workers_ = machine_threads();
@@ -100,10 +67,6 @@ class WeightMap {
       runner_ = pool_.get();
     }
     return {runner_, workers_};
-  }
-  /// Classes and functions of other libraries that a checkpoint mentions; none of them was run.
-  [[nodiscard]] const std::set<std::string>& foreign_globals() const noexcept {
-    return foreign_globals_;
   }
 
   [[nodiscard]] bool contains(std::string_view name) const { return slots_.contains(name); }
@@ -142,7 +105,7 @@ class WeightMap {
       misshapen_.push_back({at->first, expected, slot.entry.shape});
       return stand_in<T>(name, expected);
     }
-    if (packed_)
+    if (source_.packed)
       return SharedBuffer<T>::to_come(static_cast<std::size_t>(slot.entry.element_count()));
     if (slot.values) return generate<T>(slot);
     SharedBuffer<T> out;
@@ -160,7 +123,7 @@ class WeightMap {
   /// first five of each kind) the tensors missing, of another shape, and unexpected, its code being
   /// that of the first kind that occurred; file_changed if the file was written to meanwhile.
   void finish() const {
-    if (file_) file_->check_unchanged();
+    if (source_.mapping) source_.mapping->check_unchanged();
     std::vector<std::string> unexpected;
     for (const auto& [name, slot] : slots_)
       if (!slot.used) unexpected.push_back(name);
@@ -206,59 +169,8 @@ class WeightMap {
     return scaled;
   }
 
-  [[nodiscard]] std::string path() const { return file_ ? file_->path() : std::string(); }
-
-  void read_file(const Limits& limits, const TorchOptions& options) {
-    const auto bytes = file_->bytes();
-    switch (detail::detect_file_kind(bytes)) {
-      case detail::FileKind::safetensors: {
-        format_ = WeightFormat::safetensors;
-        Safetensors file = parse_safetensors(bytes, limits);
-        metadata_ = std::move(file.metadata);
-        if (metadata_.contains("packed")) return keep_packed(std::move(file.tensors), limits);
-        return keep(std::move(file.tensors));
-      }
-      case detail::FileKind::zip:
-        format_ = WeightFormat::torch_zip;
-        return keep(read_torch_zip(bytes, limits, options));
-      case detail::FileKind::pickle:
-        format_ = WeightFormat::torch_legacy;
-        return keep(read_torch_legacy(bytes, limits, options));
-      case detail::FileKind::other:
-        break;
-    }
-    if (bytes.empty()) throw Error(ErrorCode::truncated, "the file is empty", {.offset = 0});
-    throw Error(ErrorCode::bad_magic, detail::describe_content(bytes), {.offset = 0});
-  }
-
-  void keep(TorchCheckpoint&& checkpoint) {
-    if (!checkpoint.state_dict.empty()) note_ = "tensors of '" + checkpoint.state_dict + "'";
-    for (const std::string& other : checkpoint.others)
-      note_ += (note_.empty() ? "not of '" : ", not of '") + other + "'";
-    foreign_globals_ = std::move(checkpoint.foreign_globals);
-    keep(std::move(checkpoint.tensors));
-  }
-
-  void keep(std::vector<TensorEntry>&& tensors) {
-    std::vector<std::string_view> names;
-    for (const TensorEntry& tensor : tensors) names.push_back(tensor.name);
-    const std::size_t prefix = detail::common_prefix_length(names);
-    if (prefix > 0)
-      note_ += (note_.empty() ? "without the prefix '" : ", without the prefix '") +
-               tensors.front().name.substr(0, prefix) + "'";
-    for (TensorEntry& tensor : tensors) {
-      tensor.name.erase(0, prefix);
-      insert({std::move(tensor), nullptr, false});
-    }
-  }
-
-  /// Tensors by name and shape alone, for the layout of the buffers that the file holds.
-  void keep_packed(std::vector<TensorEntry>&& buffers, const Limits& limits) {
-    format_ = WeightFormat::packed;
-    packed_ = parse_packed_layout(metadata_, limits);
-    buffers_ = std::move(buffers);
-    for (TensorEntry& tensor : parse_tensor_shapes(metadata_, file_->bytes().size(), limits))
-      insert({std::move(tensor), nullptr, false});
+  [[nodiscard]] std::string path() const {
+    return source_.mapping ? source_.mapping->path() : std::string();
   }
 
   void insert(Slot&& slot) {
@@ -279,8 +191,8 @@ class WeightMap {
 
   /// For a tensor that does not fit: zeros, so that the others are checked, too. A wrong
   /// configuration must not make us ask for more memory than its weights would take, all stand-ins
-  /// together. Where values
-  /// are to come, these are as well: a layer that knows one of its tensors would read the others.
+  /// together. Where values are to come, these are as well: a layer that knows one of its tensors
+  /// would read the others.
   template <class T>
   SharedBuffer<T> stand_in(std::string_view name, const Shape& expected) {
     const std::uint64_t count = count_elements(expected, std::string(name));
@@ -288,7 +200,7 @@ class WeightMap {
     const auto sum = checked_add(stand_in_elements_, count);
     if (!sum || *sum > std::max(elements_, little)) fail({});
     stand_in_elements_ = *sum;
-    if (packed_) return SharedBuffer<T>::to_come(static_cast<std::size_t>(count));
+    if (source_.packed) return SharedBuffer<T>::to_come(static_cast<std::size_t>(count));
     return std::vector<T>(static_cast<std::size_t>(count));
   }
 
@@ -296,13 +208,13 @@ class WeightMap {
   template <class T>
   SharedBuffer<T> read(const TensorEntry& entry) {
     if (const auto values = entry.read_in_place<T>(threads())) {
-      const auto give_back = [file = file_, bytes = std::as_bytes(*values)](const void*) {
+      const auto give_back = [file = source_.mapping, bytes = std::as_bytes(*values)](const void*) {
         file->release_pages(bytes);
       };
       return {std::shared_ptr<const void>(values->data(), give_back), *values};
     }
     SharedBuffer<T> values = entry.read<T>(threads());
-    if (const auto bytes = entry.row_major_bytes()) file_->release_pages(*bytes);
+    if (const auto bytes = entry.row_major_bytes()) source_.mapping->release_pages(*bytes);
     return values;
   }
 
@@ -360,14 +272,8 @@ class WeightMap {
   std::size_t workers_ = 0;
   TaskRunner* runner_ = nullptr;
   std::unique_ptr<ThreadPool> pool_;
-  std::shared_ptr<const MappedFile> file_;
-  WeightFormat format_ = WeightFormat::memory;
-  std::optional<PackedLayout> packed_;
-  std::vector<TensorEntry> buffers_;  ///< of a packed file
-  std::string note_;
+  WeightFile source_;
   PrecisionPlan precision_;
-  std::map<std::string, std::string> metadata_;
-  std::set<std::string> foreign_globals_;
   std::map<std::string, Slot, std::less<>> slots_;
   std::uint64_t elements_ = 0;           ///< of all tensors together
   std::uint64_t stand_in_elements_ = 0;  ///< of what was given for tensors that do not fit

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <catch2/catch.hpp>
 #include <chrono>
+#include <cstdint>
 #include <new>
 #include <optional>
 #include <string>
@@ -11,6 +12,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "q2l/read_pictures.hpp"
 #include "support/temporary_folder.hpp"
 
 using namespace q2l::command;
@@ -58,11 +60,10 @@ struct Run {
   }
 
  private:
-  static Image read(const std::string& path) {
+  static ReadPicture read(const std::string& path) {
     if (path == "broken") throw Error(ErrorCode::bad_image, "broken");
-    if (path == "memory") return {1000, 1, {}};
-    if (path == "nan") return {2000, 1, {}};
-    return {std::stoi(path), 1, {}};
+    const int width = path == "memory" ? 1000 : path == "nan" ? 2000 : std::stoi(path);
+    return ReadPicture::whole({width, 1, {}});
   }
 
   std::vector<std::vector<float>> score(std::span<const Image> images) {
@@ -160,7 +161,7 @@ TEST_CASE("A failing output ends a run whose list of paths is still open", "[com
   TagSteps steps{
       .read =
           [](const std::string&) {
-            return Image{1, 1, {0, 0, 0}};
+            return ReadPicture::whole({1, 1, {0, 0, 0}});
           },
       .score = [](std::span<const Image>) { return std::vector<std::vector<float>>{{0.5f}}; },
       .rank = [](std::span<const float> scores) { return q2l::best_labels(scores, 1); },
@@ -171,6 +172,14 @@ TEST_CASE("A failing output ends a run whose list of paths is still open", "[com
   TagLoop loop(steps, 1, 1, lines, output, progress);
   CHECK_THROWS_AS(loop.run(source, {}), Failure);
   CHECK(stopped);
+}
+
+TEST_CASE("A picture that waits at the model's size keeps that of its file", "[command]") {
+  const Image photo{6, 2, std::vector<std::uint8_t>(6 * 2 * 3, 7)};
+  const ReadPicture shrunk = ReadPicture::shrunk(photo, 4);
+  CHECK(shrunk.image == Image{4, 4, std::vector<std::uint8_t>(4 * 4 * 3, 7)});
+  CHECK(shrunk.width == 6);
+  CHECK(shrunk.height == 2);
 }
 
 TEST_CASE("The progress line tells how far a run is", "[command]") {

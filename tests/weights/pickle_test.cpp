@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <catch2/catch.hpp>
+#include <cstddef>
 #include <cstdint>
 #include <query2label/weights/pickle.hpp>
 #include <set>
@@ -8,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/allocation_watch.hpp"
 #include "support/error_of.hpp"
 #include "support/pickle_builder.hpp"
 
@@ -269,6 +271,28 @@ TEST_CASE("Doubling values by reference costs nothing", "[weights][pickle][P11]"
   const std::string bomb =
       list + global("collections", "OrderedDict") + "q\x01" + times("0h\x01h\x00R"s, 1000);
   CHECK(code_of(bomb) == ErrorCode::limit_exceeded);
+}
+
+TEST_CASE("Tuples of one value are a node of 16 bytes and no more", "[weights][pickle][B2]") {
+  const std::string pickle = program("N" + times("\x85", 1'000'000));
+  const q2l::test::AllocationWatch watch;
+  const q2l::Pickle parsed = q2l::parse_pickle(bytes(pickle));
+  CHECK(watch.total() < 18 * pickle.size());  // 16 and the deque's blocks
+  CHECK(parsed.graph.kind(parsed.root) == PickleKind::tuple);
+}
+
+TEST_CASE("Containers keep their items in order, however many", "[weights][pickle]") {
+  for (const std::size_t count : {0u, 1u, 2u, 3u, 7u}) {
+    std::string body = "]";
+    for (std::size_t i = 0; i < count; ++i) body += "K"s + static_cast<char>(i) + "a";
+    const std::string pickle = program(body);
+    const q2l::Pickle parsed = q2l::parse_pickle(bytes(pickle));
+    const std::vector<PickleHandle> items = parsed.graph.items(parsed.root);
+    REQUIRE(items.size() == count);
+    for (std::size_t i = 0; i < count; ++i)
+      CHECK(parsed.graph.integer(items[i]) == static_cast<std::int64_t>(i));
+    if (count > 0) CHECK(parsed.graph.first_item(parsed.root) == items[0]);
+  }
 }
 
 TEST_CASE("A container may contain itself", "[weights][pickle][P12]") {

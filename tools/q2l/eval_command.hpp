@@ -31,6 +31,7 @@
 #include "query2label/image/read_image.hpp"
 #include "query2label/metrics/average_precision.hpp"
 #include "query2label/metrics/precision_recall.hpp"
+#include "query2label/model/model_config.hpp"
 #include "query2label/tagger.hpp"
 
 namespace q2l::command {
@@ -71,12 +72,13 @@ inline Judged score(const Tagger& tagger, std::span<const AnnotatedPicture> pict
   for (std::size_t begin = 0; begin < pictures.size() && !interrupted(); begin += options.batch) {
     const auto batch = pictures.subspan(begin, std::min(options.batch, pictures.size() - begin));
     auto read = read_pictures(readers, batch.size(), [&](std::size_t i) {
-      return read_image(batch[i].path, {.apply_orientation = options.orient});
+      return ReadPicture::shrunk(read_image(batch[i].path, {.apply_orientation = options.orient}),
+                                 tagger.config().image_size);
     });
     std::vector<Image> images;
     for (std::size_t i = 0; i < batch.size(); ++i) {
-      if (Image* image = std::get_if<Image>(&read[i])) {
-        images.push_back(std::move(*image));
+      if (ReadPicture* picture = std::get_if<ReadPicture>(&read[i])) {
+        images.push_back(std::move(picture->image));
         judged.truth.insert(judged.truth.end(), batch[i].truth.begin(), batch[i].truth.end());
       } else {
         progress.hide();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -9,11 +10,31 @@
 #include "query2label/core/parallel_for.hpp"
 #include "query2label/core/thread_pool.hpp"
 #include "query2label/image/image.hpp"
+#include "query2label/image/resize.hpp"
 
 namespace q2l::command {
 
+/// A picture as it waits for its turn.
+struct ReadPicture {
+  Image image;
+  int width = 0;  ///< of the picture in its file
+  int height = 0;
+
+  /// As read.
+  static ReadPicture whole(Image image) {
+    const int width = image.width, height = image.height;
+    return {std::move(image), width, height};
+  }
+  /// At a model's resolution: it gets the same scores, and a batch of photographs takes megabytes
+  /// instead of gigabytes.
+  static ReadPicture shrunk(const Image& image, std::size_t side) {
+    const int size = static_cast<int>(side);
+    return {resize_bilinear(image, size, size), image.width, image.height};
+  }
+};
+
 /// A picture, or why it could not be read.
-using PictureOrError = std::variant<Image, Error>;
+using PictureOrError = std::variant<ReadPicture, Error>;
 
 /// The pictures that `read(i)` gives for i below `count`, called on the threads of `readers`. An
 /// Error that it throws is that picture's.

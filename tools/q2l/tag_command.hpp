@@ -23,6 +23,7 @@
 #include "q2l/path_list.hpp"
 #include "q2l/picture_source.hpp"
 #include "q2l/progress.hpp"
+#include "q2l/read_pictures.hpp"
 #include "q2l/record.hpp"
 #include "q2l/result_output.hpp"
 #include "q2l/resume.hpp"
@@ -32,6 +33,7 @@
 #include "query2label/image/png_encode.hpp"
 #include "query2label/image/read_image.hpp"
 #include "query2label/labels/ranking.hpp"
+#include "query2label/model/model_config.hpp"
 #include "query2label/tagger.hpp"
 
 namespace q2l::command {
@@ -143,7 +145,9 @@ inline int run_tag(const TagOptions& options) {
   const auto stopped = [&] { return output_failed || interrupted(); };
   TagSteps steps{.read =
                      [&](const std::string& path) {
-                       return read_image(path, {.apply_orientation = options.orient});
+                       Image image = read_image(path, {.apply_orientation = options.orient});
+                       return heat_maps ? ReadPicture::whole(std::move(image))
+                                        : ReadPicture::shrunk(image, tagger.config().image_size);
                      },
                  .score = [&](std::span<const Image> images) { return tagger.scores(images); },
                  .rank =

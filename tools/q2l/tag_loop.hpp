@@ -29,7 +29,7 @@ namespace q2l::command {
 /// What the loop needs from elsewhere.
 struct TagSteps {
   /// Called from several threads at a time.
-  std::function<Image(const std::string& path)> read;
+  std::function<ReadPicture(const std::string& path)> read;
   /// Scores [images][K]; the same for an image whatever stands beside it.
   std::function<std::vector<std::vector<float>>(std::span<const Image>)> score;
   std::function<std::vector<RankedLabel>(std::span<const float> scores)> rank;
@@ -118,11 +118,11 @@ class TagLoop {
     });
     for (std::size_t i = 0; i < pictures.size(); ++i) {
       Entry& entry = batch.entries[i];
-      if (Image* image = std::get_if<Image>(&pictures[i])) {
-        entry.width = image->width;
-        entry.height = image->height;
+      if (ReadPicture* picture = std::get_if<ReadPicture>(&pictures[i])) {
+        entry.width = picture->width;
+        entry.height = picture->height;
         entry.image = batch.images.size();
-        batch.images.push_back(std::move(*image));
+        batch.images.push_back(std::move(picture->image));
       } else {
         entry.found.error = std::get<Error>(pictures[i]);
       }

@@ -70,15 +70,18 @@ class PickleGraph {
   }
   /// Appends to a container; a dict takes keys and values by turns.
   void append(PickleHandle container, PickleHandle item) {
-    const auto cell = static_cast<std::uint32_t>(cells_.size());
-    cells_.push_back({item, 0});
     Node& node = nodes_[container];
     if (node.size == 0) {
-      node.value = cell;
+      node.value = item;
     } else {
+      if (node.size == 1) {
+        const std::uint64_t only = add_cell(static_cast<PickleHandle>(node.value));
+        node.value = only << 32 | only;
+      }
+      const std::uint32_t cell = add_cell(item);
       cells_[node.value >> 32].next = cell;
+      node.value = (node.value & 0xFFFFFFFFu) | std::uint64_t{cell} << 32;
     }
-    node.value = (node.value & 0xFFFFFFFFu) | std::uint64_t{cell} << 32;
     ++node.size;
   }
 
@@ -97,6 +100,7 @@ class PickleGraph {
   /// The items of a container; of a dict, keys and values by turns.
   [[nodiscard]] std::vector<PickleHandle> items(PickleHandle container) const {
     const Node& node = nodes_[container];
+    if (node.size == 1) return {static_cast<PickleHandle>(node.value)};
     std::vector<PickleHandle> out;
     out.reserve(node.size);
     auto cell = static_cast<std::uint32_t>(node.value);
@@ -106,7 +110,9 @@ class PickleGraph {
   }
   /// The first of `items`; the container must not be empty.
   [[nodiscard]] PickleHandle first_item(PickleHandle container) const {
-    return cells_[static_cast<std::uint32_t>(nodes_[container].value)].item;
+    const Node& node = nodes_[container];
+    const auto at = static_cast<std::uint32_t>(node.value);
+    return node.size == 1 ? at : cells_[at].item;
   }
   /// The number of handles that `items` gives.
   [[nodiscard]] std::size_t size(PickleHandle container) const { return nodes_[container].size; }
@@ -147,7 +153,7 @@ class PickleGraph {
 
  private:
   /// `size` counts bytes or items, or is a position; `value` is a number, a position, two handles,
-  /// or the first and last cell of a list.
+  /// a container's only item, or the first and last cell of its list.
   struct Node {
     PickleKind kind;
     std::uint32_t size;
@@ -161,6 +167,10 @@ class PickleGraph {
   PickleHandle add_pair(PickleKind kind, PickleHandle first, PickleHandle second,
                         std::size_t position) {
     return add({kind, static_cast<std::uint32_t>(position), std::uint64_t{second} << 32 | first});
+  }
+  std::uint32_t add_cell(PickleHandle item) {
+    cells_.push_back({item, 0});
+    return static_cast<std::uint32_t>(cells_.size() - 1);
   }
   PickleHandle add(const Node& node) {
     nodes_.push_back(node);

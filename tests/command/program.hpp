@@ -23,8 +23,9 @@ using Arguments = std::vector<std::string>;
 inline const std::string tiny_model = std::string(Q2L_TESTS_DIR) + "/weights/data/resnet_basic.pkl";
 inline const std::string demo_pictures = std::string(Q2L_EXAMPLES_DIR) + "/data";
 
-/// Starts the program with the given files as its standard streams; those of -1 are closed.
-inline pid_t start(const Arguments& arguments, int in, int out, int err) {
+/// Starts a program with the given files as its standard streams; those of -1 are closed.
+inline pid_t start(const Arguments& arguments, int in, int out, int err,
+                   const std::string& program = Q2L_COMMAND) {
   std::vector<char*> words = {const_cast<char*>("q2l")};
   for (const std::string& argument : arguments)
     words.push_back(const_cast<char*>(argument.c_str()));
@@ -38,7 +39,7 @@ inline pid_t start(const Arguments& arguments, int in, int out, int err) {
         ::dup2(file, stream);
       }
     }
-    ::execv(Q2L_COMMAND, words.data());
+    ::execv(program.c_str(), words.data());
     ::_exit(127);
   }
   REQUIRE(child > 0);
@@ -57,12 +58,13 @@ struct Result {
   std::string out, err;
 };
 
-inline Result run(const Arguments& arguments, const std::string& input = "") {
+inline Result run(const Arguments& arguments, const std::string& input = "",
+                  const std::string& program = Q2L_COMMAND) {
   const TemporaryFolder folder;
   const int in = ::open(folder.write("in", input).c_str(), O_RDONLY | O_CLOEXEC);
   const int out = ::open(folder.write("out", "").c_str(), O_WRONLY | O_CLOEXEC);
   const int err = ::open(folder.write("err", "").c_str(), O_WRONLY | O_CLOEXEC);
-  const int status = status_of(start(arguments, in, out, err));
+  const int status = status_of(start(arguments, in, out, err, program));
   for (const int stream : {in, out, err}) ::close(stream);
   return {status, content_of(folder / "out"), content_of(folder / "err")};
 }

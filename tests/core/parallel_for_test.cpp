@@ -5,22 +5,13 @@
 #include <query2label/core/parallel_for.hpp>
 #include <query2label/core/workspace.hpp>
 #include <stdexcept>
-#include <thread>
 #include <vector>
+
+#include "support/thread_per_worker.hpp"
 
 namespace {
 
-/// What a host may write: a new thread for each worker, started last to first.
-class ThreadPerWorker final : public q2l::TaskRunner {
- public:
-  void run(std::size_t workers, q2l::WorkerFunction work) override {
-    most_workers = workers > most_workers ? workers : most_workers;
-    std::vector<std::thread> threads;
-    for (std::size_t w = workers; w-- > 0;) threads.emplace_back([work, w] { work(w); });
-    for (std::thread& thread : threads) thread.join();
-  }
-  std::size_t most_workers = 0;
-};
+using q2l::test::ThreadPerWorker;
 
 /// A host that runs everything on one thread, the last worker first.
 class Backwards final : public q2l::TaskRunner {

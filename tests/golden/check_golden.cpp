@@ -40,7 +40,7 @@ std::vector<float> golden_memory(const nlohmann::json& file) {
   const ModelConfig config = make_model_config(file.at("config"), weights);
   const auto model = Query2Label<float>::load(weights, config);
   const auto shape = file.at("input").at("shape").get<std::vector<std::size_t>>();
-  const AlignedBuffer<float> pixels =
+  const std::vector<float> pixels =
       golden_input<float>(file, shape.at(0), shape.at(2), shape.at(3));
   SerialRunner runner;
   Session session(model, runner, 1);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "golden/golden_report.hpp"
+#include "query2label/core/counter_random.hpp"
 #include "query2label/core/layer_observer.hpp"
 #include "query2label/core/precision.hpp"
 #include "query2label/core/thread_pool.hpp"
@@ -40,23 +41,14 @@ inline WeightMap golden_weights(const nlohmann::json& file) {
   return weights;
 }
 
-/// The file's input, from the recipe's [N, 3, H, W] to our [N, H, W, 3]; or, of the same kind,
-/// input number `draw`, from the seeds that follow.
+/// The file's input; or, of the same kind, input number `draw`, from the seeds that follow.
 template <class T>
-AlignedBuffer<T> golden_input(const nlohmann::json& file, std::size_t batch, std::size_t height,
-                              std::size_t width, std::uint64_t draw = 0) {
+std::vector<T> golden_input(const nlohmann::json& file, std::size_t batch, std::size_t height,
+                            std::size_t width, std::uint64_t draw = 0) {
   const nlohmann::json& input = file.at("input");
-  const std::size_t plane = height * width;
-  const std::vector<float> nchw =
-      fill("input", batch * 3 * plane, input.at("offset").get<double>(),
-           input.at("scale").get<double>(), file.at("seed").get<std::uint64_t>() + draw);
-  AlignedBuffer<T> nhwc(nchw.size());
-  for (std::size_t i = 0; i < nchw.size(); ++i) {
-    const std::size_t n = i / plane / 3;
-    const std::size_t c = i / plane % 3;
-    nhwc[(n * plane + i % plane) * 3 + c] = static_cast<T>(nchw[i]);
-  }
-  return nhwc;
+  return counter_images<T>(batch, height, width, input.at("offset").get<double>(),
+                           input.at("scale").get<double>(),
+                           file.at("seed").get<std::uint64_t>() + draw);
 }
 
 namespace detail {
@@ -103,7 +95,7 @@ std::vector<double> golden_logits(const nlohmann::json& file, std::size_t worker
   session.set_observer(observer);
   std::vector<double> logits;
   for (std::size_t draw = 0; draw < draws; ++draw) {
-    const AlignedBuffer<T> pixels =
+    const std::vector<T> pixels =
         golden_input<T>(file, shape.at(0), shape.at(2), shape.at(3), draw);
     const auto result =
         session.query(session.encode({pixels.data(), shape.at(0), shape.at(2), shape.at(3), 3}));
@@ -154,7 +146,7 @@ GoldenReport check_model_golden(const nlohmann::json& file, std::size_t workers)
 
   const auto shape = file.at("input").at("shape").get<std::vector<std::size_t>>();
   const std::size_t batch = shape.at(0), height = shape.at(2), width = shape.at(3);
-  const AlignedBuffer<T> pixels = golden_input<T>(file, batch, height, width);
+  const std::vector<T> pixels = golden_input<T>(file, batch, height, width);
   ThreadPool pool(workers);
   Session session(model, pool, workers);
   const std::size_t grid_height = height / model.stride(), grid_width = width / model.stride();

@@ -45,16 +45,9 @@ Model load_model(const std::string& path) {
   return Model::load(file.weights, file.config);
 }
 
-/// Pictures [N, H, W, 3] from the recipe's "input" [N, 3, H, W].
 std::vector<float> pictures(std::size_t batch, std::size_t height, std::size_t width,
                             std::uint64_t seed) {
-  const std::size_t plane = height * width;
-  const std::vector<float> nchw = q2l::counter_random("input", batch * 3 * plane, 0, 2, seed);
-  std::vector<float> nhwc(nchw.size());
-  for (std::size_t i = 0; i < nchw.size(); ++i) {
-    nhwc[(i / plane / 3 * plane + i % plane) * 3 + i / plane % 3] = nchw[i];
-  }
-  return nhwc;
+  return q2l::counter_images<float>(batch, height, width, 0, 2, seed);
 }
 
 std::vector<float> logits_of(const Model& model, const std::vector<float>& pixels,

@@ -2,7 +2,6 @@
 #include "query2label/tagger.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <catch2/catch.hpp>
 #include <fstream>
 #include <map>
@@ -17,6 +16,7 @@
 #include "query2label/weights/safetensors_writer.hpp"
 #include "support/error_of.hpp"
 #include "support/temporary_folder.hpp"
+#include "support/thread_per_worker.hpp"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -27,21 +27,10 @@ namespace {
 using q2l::ErrorCode;
 using q2l::Tagger;
 using q2l::test::error_of;
+using q2l::test::ThreadPerWorker;
 
 const std::string examples = std::string(Q2L_EXAMPLES_DIR) + "/data/";
 const std::string demo = examples + "demo.safetensors";
-
-/// A host's thread pool: a fresh thread per worker.
-class HostThreads final : public q2l::TaskRunner {
- public:
-  void run(std::size_t workers, q2l::WorkerFunction work) override {
-    ++calls;
-    std::vector<std::thread> threads;
-    for (std::size_t w = 0; w < workers; ++w) threads.emplace_back([work, w] { work(w); });
-    for (std::thread& thread : threads) thread.join();
-  }
-  std::atomic<int> calls{0};
-};
 
 }  // namespace
 
@@ -72,7 +61,7 @@ TEST_CASE("A batch, a host's threads and several callers give the same scores", 
   for (std::size_t n = 0; n < 3; ++n) {
     CHECK(tagger.scores(std::span(&pictures[n], 1)).front() == scores[n]);
   }
-  HostThreads host;
+  ThreadPerWorker host;
   CHECK(Tagger::load(demo, {.threads = 3, .runner = &host}).scores(pictures) == scores);
   CHECK(host.calls > 0);
   host.calls = 0;

@@ -2,9 +2,9 @@
 #include <catch2/catch.hpp>
 #include <cstddef>
 #include <query2label/ops/conv2d_max_pool2d.hpp>
-#include <string_view>
 #include <vector>
 
+#include "support/counting_observer.hpp"
 #include "support/recipe.hpp"
 #include "support/run_op.hpp"
 #include "support/values_of.hpp"
@@ -87,17 +87,6 @@ void check_stem(const Stem& stem, Precision precision = Precision::f32) {
                         });
 }
 
-/// Counts the layers it is shown.
-class Counter final : public q2l::LayerObserver {
- public:
-  void observe(std::string_view, Matrix<const float>, Matrix<const float> out) override {
-    ++layers;
-    rows = out.rows;
-  }
-  int layers = 0;
-  std::size_t rows = 0;
-};
-
 }  // namespace
 
 TEMPLATE_TEST_CASE("A stem has the bits of its convolution and pooling", "[ops]", float, double) {
@@ -122,7 +111,7 @@ TEST_CASE("An observer sees the whole map of a stem's convolution", "[ops]") {
   const Conv2d<float> layer = stem.layer<float>();
   const PoisonedMatrix<float> in(30 * 22, 3, stem.in);
   PoisonedMatrix<float> out(stem.out_height() * stem.out_width(), 8);
-  Counter counter;
+  CountingObserver counter;
   run_planned([&](const Context& context) {
     q2l::ops::conv2d_max_pool2d<float, DefaultArch>(
         {context.runner, 1, context.workspace, &counter}, layer, Activation::relu(), stem.pool,

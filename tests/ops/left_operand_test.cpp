@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "support/comparator.hpp"
+#include "support/counting_observer.hpp"
 #include "support/poisoned_buffer.hpp"
 #include "support/recipe.hpp"
 #include "support/run_op.hpp"
@@ -59,17 +60,6 @@ q2l::ops::Conv2d<float, DefaultArch> make_conv2d(const q2l::ops::Conv2dShape& sh
           {},
           operand_settings(precision)};
 }
-
-/// Counts what it is shown.
-class CountingObserver final : public q2l::LayerObserver {
- public:
-  void observe(std::string_view, Matrix<const float> in, Matrix<const float> out) override {
-    REQUIRE(in.data != nullptr);
-    REQUIRE(out.data != nullptr);
-    ++count;
-  }
-  std::size_t count = 0;
-};
 
 }  // namespace
 
@@ -212,7 +202,7 @@ TEST_CASE("An observer sees values between layers, not what they become", "[ops]
                                            shown ? observed.view() : unobserved.view());
     });
   }
-  CHECK(observer.count == 2);
+  CHECK(observer.layers == 2);
   CHECK(same_bits(observed.values(), unobserved.values()));
 }
 

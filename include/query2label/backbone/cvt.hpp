@@ -7,13 +7,13 @@
 #include <string>
 #include <vector>
 
+#include "query2label/backbone/pre_norm_block.hpp"
 #include "query2label/core/context.hpp"
 #include "query2label/core/error.hpp"
 #include "query2label/core/shape_check.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/ops/conv2d.hpp"
 #include "query2label/ops/convolutional_attention.hpp"
-#include "query2label/ops/feed_forward.hpp"
 #include "query2label/ops/layer_norm.hpp"
 #include "query2label/weights/layer_loading.hpp"
 #include "query2label/weights/shape_inference.hpp"
@@ -134,20 +134,8 @@ class Cvt {
   }
 
  private:
-  struct Block {
-    ops::LayerNorm<T> norm1;
-    ops::ConvolutionalAttention<T, Arch> attention;
-    ops::LayerNorm<T> norm2;
-    ops::FeedForward<T, Arch> feed_forward;
-
-    template <class Self, class Visitor>
-    static void visit_buffers(Self& self, Visitor& visit) {
-      visit("norm1", self.norm1);
-      visit("attention", self.attention);
-      visit("norm2", self.norm2);
-      visit("feed_forward", self.feed_forward);
-    }
-  };
+  using Attention = ops::ConvolutionalAttention<T, Arch>;
+  using Block = PreNormBlock<T, Arch, Attention>;
 
   struct Stage {
     ops::Conv2d<T, Arch> embed;
@@ -180,9 +168,10 @@ class Cvt {
     }
   }
 
-  static typename ops::ConvolutionalAttention<T, Arch>::Projection load_projection(
-      WeightMap& weights, const std::string& prefix, const std::string& which, std::size_t width,
-      std::size_t step) {
+  static typename Attention::Projection load_projection(WeightMap& weights,
+                                                        const std::string& prefix,
+                                                        const std::string& which, std::size_t width,
+                                                        std::size_t step) {
     const std::string convolution = prefix + "conv_proj_" + which;
     const SharedBuffer<T> filters = weights.take<T>(convolution + ".conv.weight", {width, 1, 3, 3});
     return {{{width, 3, step, 1}, filters, load_batch_norm<T>(weights, convolution + ".bn", width)},
@@ -192,15 +181,12 @@ class Cvt {
   static Block load_block(WeightMap& weights, const std::string& prefix, std::size_t width,
                           std::size_t heads) {
     const std::string attention = prefix + "attn.";
-    return {load_layer_norm<T>(weights, prefix + "norm1", width),
-            {heads, load_projection(weights, attention, "q", width, 1),
-             load_projection(weights, attention, "k", width, 2),
-             load_projection(weights, attention, "v", width, 2),
-             load_linear<T, Arch>(weights, attention + "proj", width, width)},
-            load_layer_norm<T>(weights, prefix + "norm2", width),
-            {load_linear<T, Arch>(weights, prefix + "mlp.fc1", width, 4 * width),
-             load_linear<T, Arch>(weights, prefix + "mlp.fc2", 4 * width, width),
-             Activation::quick_gelu()}};
+    return Block::load(weights, prefix, width, Activation::quick_gelu(), [&]() -> Attention {
+      return {heads, load_projection(weights, attention, "q", width, 1),
+              load_projection(weights, attention, "k", width, 2),
+              load_projection(weights, attention, "v", width, 2),
+              load_linear<T, Arch>(weights, attention + "proj", width, width)};
+    });
   }
 
   [[nodiscard]] ops::TokenGrid stage_grid(std::size_t stage,
@@ -219,17 +205,12 @@ class Cvt {
     std::copy(stage.class_token.begin(), stage.class_token.end(), tokens.row(n * grid.tokens()));
   }
 
-  /// x += attention(norm1(x)); x += feed_forward(norm2(x)).
   static void run_block(const Context& context, const Block& block, const ops::TokenGrid& grid,
                         Matrix<T> x) {
-    {
-      const Workspace::Frame frame(context.workspace);
-      const Matrix<T> normed = context.workspace.take_matrix<T>(x.rows, x.columns);
-      ops::layer_norm<T, Arch>(context, block.norm1, x, normed);
+    block.run(context, x, [&](Matrix<const T> normed) {
       ops::convolutional_attention<T, Arch>(context, block.attention, grid, normed, x,
                                             {.residual = x});
-    }
-    ops::norm_feed_forward<T, Arch>(context, block.norm2, block.feed_forward, x);
+    });
   }
 
   CvtShape shape_;

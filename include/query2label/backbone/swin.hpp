@@ -8,12 +8,12 @@
 #include <utility>
 #include <vector>
 
+#include "query2label/backbone/pre_norm_block.hpp"
 #include "query2label/core/context.hpp"
 #include "query2label/core/error.hpp"
 #include "query2label/core/shape_check.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/ops/conv2d.hpp"
-#include "query2label/ops/feed_forward.hpp"
 #include "query2label/ops/layer_norm.hpp"
 #include "query2label/ops/patch_merging.hpp"
 #include "query2label/ops/window_attention.hpp"
@@ -140,20 +140,8 @@ class Swin {
   }
 
  private:
-  struct Block {
-    ops::LayerNorm<T> norm1;
-    ops::WindowAttention<T, Arch> attention;
-    ops::LayerNorm<T> norm2;
-    ops::FeedForward<T, Arch> feed_forward;
-
-    template <class Self, class Visitor>
-    static void visit_buffers(Self& self, Visitor& visit) {
-      visit("norm1", self.norm1);
-      visit("attention", self.attention);
-      visit("norm2", self.norm2);
-      visit("feed_forward", self.feed_forward);
-    }
-  };
+  using Attention = ops::WindowAttention<T, Arch>;
+  using Block = PreNormBlock<T, Arch, Attention>;
 
   struct Stage {
     std::vector<Block> blocks;
@@ -190,27 +178,23 @@ class Swin {
     weights.ignore(prefix + "attn_mask");
     const SharedBuffer<T> table = weights.take<T>(prefix + "attn.relative_position_bias_table",
                                                   {(2 * window - 1) * (2 * window - 1), heads});
-    return {
-        load_layer_norm<T>(weights, prefix + "norm1", width),
-        {heads, window, is_shifted,
-         load_linear<T, Arch>(weights, prefix + "attn.qkv", width, 3 * width),
-         load_linear<T, Arch>(weights, prefix + "attn.proj", width, width), table},
-        load_layer_norm<T>(weights, prefix + "norm2", width),
-        {load_linear<T, Arch>(weights, prefix + "mlp.fc1", width, 4 * width),
-         load_linear<T, Arch>(weights, prefix + "mlp.fc2", 4 * width, width), Activation::gelu()}};
+    return Block::load(weights, prefix, width, Activation::gelu(), [&]() -> Attention {
+      return {heads,
+              window,
+              is_shifted,
+              load_linear<T, Arch>(weights, prefix + "attn.qkv", width, 3 * width),
+              load_linear<T, Arch>(weights, prefix + "attn.proj", width, width),
+              table};
+    });
   }
 
-  /// x += attention(norm1(x)); x += feed_forward(norm2(x)).
-  void run_block(const Context& context, const Block& block, FeatureMap<T> x) const {
-    const ops::OutputOptions<T> add_to_x{.residual = x.pixels()};
-    {
-      const Workspace::Frame frame(context.workspace);
-      const FeatureMap<T> normed =
-          context.workspace.take_feature_map<T>(x.batch, x.height, x.width, x.channels);
-      ops::layer_norm<T, Arch>(context, block.norm1, x.pixels(), normed.pixels());
-      ops::window_attention<T, Arch>(context, block.attention, normed, x, add_to_x);
-    }
-    ops::norm_feed_forward<T, Arch>(context, block.norm2, block.feed_forward, x.pixels());
+  static void run_block(const Context& context, const Block& block, FeatureMap<T> x) {
+    block.run(context, x.pixels(), [&](Matrix<const T> normed) {
+      ops::window_attention<T, Arch>(
+          context, block.attention,
+          {normed.data, x.batch, x.height, x.width, x.channels, normed.stride}, x,
+          {.residual = x.pixels()});
+    });
   }
 
   SwinShape shape_;

@@ -34,4 +34,19 @@ inline std::vector<float> counter_random(std::string_view name, std::size_t coun
   return out;
 }
 
+/// Pictures [N, H, W, 3] whose numbers are those of "input", which count as [N, 3, H, W].
+template <class T>
+std::vector<T> counter_images(std::size_t batch, std::size_t height, std::size_t width,
+                              double offset, double scale, std::uint64_t seed) {
+  const std::size_t plane = height * width;
+  const std::vector<float> planes = counter_random("input", batch * 3 * plane, offset, scale, seed);
+  std::vector<T> out(planes.size());
+  for (std::size_t i = 0; i < planes.size(); ++i) {
+    const std::size_t n = i / plane / 3;
+    const std::size_t c = i / plane % 3;
+    out[(n * plane + i % plane) * 3 + c] = static_cast<T>(planes[i]);
+  }
+  return out;
+}
+
 }  // namespace q2l

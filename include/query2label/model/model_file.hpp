@@ -25,7 +25,7 @@ namespace q2l {
 
 /// An input that a model file carries and what the model answers to it.
 struct SelfTest {
-  std::uint64_t seed = 0;  ///< of counter_random("input", ...), laid out [1, 3, H, W]
+  std::uint64_t seed = 0;  ///< of counter_images
   std::size_t height = 0;
   std::size_t width = 0;
   double offset = 0.0;

@@ -21,15 +21,10 @@ template <class Model>
 std::vector<typename Model::Scalar> self_test_answer(const Model& model, const SelfTest& test,
                                                      TaskRunner& runner, std::size_t workers) {
   using T = typename Model::Scalar;
-  const std::size_t plane = test.height * test.width;
-  const std::vector<float> nchw =
-      counter_random("input", 3 * plane, test.offset, test.scale, test.seed);
-  std::vector<T> nhwc(nchw.size());
-  for (std::size_t i = 0; i < nchw.size(); ++i) {
-    nhwc[i % plane * 3 + i / plane] = static_cast<T>(nchw[i]);
-  }
+  const std::vector<T> image =
+      counter_images<T>(1, test.height, test.width, test.offset, test.scale, test.seed);
   Session session(model, runner, workers);
-  return session.query(session.encode({nhwc.data(), 1, test.height, test.width, 3})).logits;
+  return session.query(session.encode({image.data(), 1, test.height, test.width, 3})).logits;
 }
 
 /// Runs the input that a model file carries and returns the largest difference to the logits it

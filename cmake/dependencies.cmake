@@ -12,7 +12,10 @@ macro(query2label_find name)
   endif()
 endmacro()
 
+set(CMAKE_POLICY_DEFAULT_CMP0077 NEW)  # else what is set here changes no option of theirs
 set(CLI11_PRECOMPILED OFF)
+set(JSON_Install ON)  # an installed query2label needs it
+set(BENCHMARK_ENABLE_TESTING OFF)
 FetchContent_Declare(xsimd
   GIT_REPOSITORY https://github.com/xtensor-stack/xsimd.git GIT_TAG 8.1.0)
 FetchContent_Declare(nlohmann_json
@@ -21,6 +24,8 @@ FetchContent_Declare(CLI11
   GIT_REPOSITORY https://github.com/CLIUtils/CLI11.git GIT_TAG v2.1.2)
 FetchContent_Declare(Catch2
   GIT_REPOSITORY https://github.com/catchorg/Catch2.git GIT_TAG v2.13.10)
+FetchContent_Declare(benchmark
+  GIT_REPOSITORY https://github.com/google/benchmark.git GIT_TAG v1.7.1)
 FetchContent_Declare(Eigen3
   GIT_REPOSITORY https://gitlab.com/libeigen/eigen.git GIT_TAG 3.4.0)
 FetchContent_Declare(stb
@@ -44,6 +49,7 @@ function(query2label_find_headers name file)
     endif()
     find_path(${variable} NAMES ${file} ${ARGN} PATHS "${${name}_SOURCE_DIR}"
               PATH_SUFFIXES include NO_DEFAULT_PATH REQUIRED)
+    set(${variable}_IS_FETCHED ON CACHE INTERNAL "")
   endif()
 endfunction()
 query2label_find_headers(xsimd xsimd/xsimd.hpp)

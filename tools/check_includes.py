@@ -14,7 +14,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent / "include" / "query2label"
 STAGES = ["image", "backbone", "transformer", "head", "labels", "metrics"]
-RANK = {"core": 0, "simd": 1, "kernels": 2, "ops": 3, "weights": 4, "model": 6, "": 7}
+RANK = {"core": 0, "simd": 1, "kernels": 2, "ops": 3, "weights": 4, "model": 6, "": 7, "cuda": 7}
 RANK.update({stage: 5 for stage in STAGES})
 THIRD_PARTY = {
     "xsimd/": {"simd/arch.hpp"},
@@ -23,7 +23,8 @@ THIRD_PARTY = {
     "Eigen/": {"model/eigen_view.hpp"},
 }
 FORBIDDEN = re.compile(r"std::(cout|cerr|clog|abort|exit|_Exit|quick_exit|terminate)\b|"
-                       r"\b(printf|puts|fputs|perror|abort|exit)\(")
+                       r"\b(v?f?printf|f?puts|f?putc|putchar|fwrite|perror|abort|_?exit|"
+                       r"__builtin_trap)\(")
 
 
 def room(header):
@@ -57,7 +58,7 @@ def check(path):
 
 
 def main():
-    headers = sorted(ROOT.rglob("*.hpp"))
+    headers = sorted(path for kind in ("*.hpp", "*.cuh") for path in ROOT.rglob(kind))
     problems = [problem for header in headers for problem in check(header)]
     print("\n".join(problems))
     print(f"{len(headers)} headers, {len(problems)} problems")

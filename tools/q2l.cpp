@@ -10,6 +10,7 @@
 
 #include "q2l/bench_command.hpp"
 #include "q2l/convert_command.hpp"
+#include "q2l/default_model.hpp"
 #include "q2l/error_report.hpp"
 #include "q2l/eval_command.hpp"
 #include "q2l/exit_code.hpp"
@@ -23,10 +24,6 @@
 #include "q2l/version_number.hpp"
 #include "query2label/core/error.hpp"
 
-#ifndef Q2L_DEFAULT_MODEL
-#define Q2L_DEFAULT_MODEL ""
-#endif
-
 namespace {
 
 using q2l::command::CommandLine;
@@ -39,7 +36,8 @@ int fail(ExitCode code, std::string_view message) {
 
 int run(int count, char** arguments) {
   const CommandLine line = q2l::command::parse_command_line(
-      count, arguments, Q2L_DEFAULT_MODEL, "q2l " + q2l::command::version_number());
+      count, arguments, q2l::command::default_model(Q2L_INSTALLED_MODEL, Q2L_BUNDLED_MODEL),
+      "q2l " + q2l::command::version_number());
   int status = static_cast<int>(ExitCode::done);
   switch (line.action) {
     case CommandLine::Action::tag:

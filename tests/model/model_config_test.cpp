@@ -99,12 +99,19 @@ TEST_CASE("Without an encoder the configuration tells the order of the norms", "
   };
   CHECK_FALSE(pre_norm("{}"));
   CHECK(pre_norm(R"({"pre_norm": true})"));
+  add(headless, "transformer.encoder.norm.weight", {16});  // as the reference has it
+  CHECK(pre_norm("{}"));
+  CHECK(pre_norm(R"({"pre_norm": true})"));
+  CHECK(error_of([&] { pre_norm(R"({"pre_norm": false})"); }).place().expected ==
+        "true, as the weights have it");
 }
 
 TEST_CASE("What neither weights nor configuration tell is named", "[model]") {
   using Assumed = std::vector<std::pair<std::string, std::string>>;
-  CHECK(config_of("{}").assumed == Assumed{{"nheads", "4"}});
-  CHECK(config_of(R"({"nheads": 4})").assumed.empty());
+  CHECK(config_of("{}").assumed == Assumed{{"nheads", "4"}, {"orid_norm", "false"}});
+  CHECK(config_of(R"({"nheads": 4, "std": [1, 1, 1]})").assumed == Assumed{{"orid_norm", "false"}});
+  CHECK(config_of(R"({"nheads": 4, "orid_norm": false})").assumed.empty());
+  CHECK(config_of(R"({"nheads": 4, "mean": [0, 0, 0], "std": [1, 1, 1]})").assumed.empty());
   WeightMap weights;
   add(weights, "query_embed.weight", {5, 16});
   add(weights, "transformer.decoder.layers.0.linear1.weight", {24, 16});
@@ -112,8 +119,9 @@ TEST_CASE("What neither weights nor configuration tell is named", "[model]") {
   for (const char* stage : {"1", "2", "3", "4"}) {
     add(weights, "backbone.0.body.layer" + std::string(stage) + ".0.conv1.weight", {8, 8, 3, 3});
   }
-  CHECK(q2l::make_model_config(nlohmann::json::object(), weights).assumed ==
-        Assumed{{"pre_norm", "false"}, {"nheads", "4"}, {"img_size", "448"}});
+  CHECK(
+      q2l::make_model_config(nlohmann::json::object(), weights).assumed ==
+      Assumed{{"pre_norm", "false"}, {"nheads", "4"}, {"img_size", "448"}, {"orid_norm", "false"}});
 }
 
 TEST_CASE("A named backbone means exactly its published shape", "[model]") {
@@ -145,7 +153,11 @@ TEST_CASE("A configuration that does not fit is refused, naming the key", "[mode
       Row{R"({"mean": [0, 0]})", "mean"}, Row{R"({"std": [1, 0, 1]})", "std"},
       Row{R"({"mean": [0, 1e300, 0]})", "mean"}, Row{R"({"std": [1, 1, 1e39]})", "std"},
       Row{R"({"std": "x"})", "std"}, Row{R"({"backbone": "vgg16"})", "backbone"},
-      Row{R"({"backbone": "swin_L_384_22k"})", "backbone"});
+      Row{R"({"backbone": "swin_L_384_22k"})", "backbone"},
+      Row{R"({"backbone_arch": {"type": "swin"}})", "backbone_arch.type"},
+      Row{R"({"backbone_arch": {"type": "resnet", "width": 32}})", "backbone_arch.width"},
+      Row{R"({"backbone_arch": {"layers": [3, 4, 6, 3]}})", "backbone_arch.layers"},
+      Row{R"({"backbone_arch": {"block": "bottleneck"}})", "backbone_arch.block"});
   CAPTURE(row.json);
   const q2l::Error error = error_of([&] { config_of(row.json); });
   CHECK(error.code() == ErrorCode::bad_config);

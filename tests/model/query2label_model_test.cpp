@@ -23,6 +23,7 @@
 #include "query2label/model/model_file.hpp"
 #include "query2label/model/session.hpp"
 #include "query2label/weights/packed_buffers.hpp"
+#include "support/allocation_watch.hpp"
 #include "support/byte_strings.hpp"
 #include "support/error_of.hpp"
 #include "support/temporary_folder.hpp"
@@ -130,6 +131,64 @@ TEST_CASE("A checkpoint's configuration is the one named, else config_new.json, 
   write_heads("config_new.json", 2);
   CHECK(heads("") == 2);
   CHECK(heads(write_heads("named.json", 8)) == 8);
+}
+
+TEST_CASE("A stored position code must be the sine code", "[model][hostile]") {
+  const q2l::test::TemporaryFolder folder;
+  const std::string path = folder / "model.safetensors";
+  const std::size_t side = 5, width = load_model(Q2L_EXAMPLES_DIR "/data/demo.safetensors").width();
+  const q2l::PositionEncoding<float> code(side, side, width);
+  std::vector<float> stored(width * side * side);
+  for (std::size_t d = 0; d < width; ++d)
+    for (std::size_t t = 0; t < side * side; ++t)
+      stored[d * side * side + t] = code.matrix().row(t)[d];
+  const auto load = [&] {
+    rewrite(Q2L_EXAMPLES_DIR "/data/demo.safetensors", path, [&](auto& tensors, auto&) {
+      tensors.push_back({"backbone.1.pe",
+                         q2l::Dtype::f32,
+                         {1, width, side, side},
+                         std::as_bytes(std::span(stored))});
+    });
+    static_cast<void>(load_model(path));
+  };
+  load();
+  stored.back() += 0.005f;  // as narrow types round
+  load();
+  stored.back() += 0.01f;
+  const q2l::Error error = q2l::test::error_of(load);
+  CHECK(error.code() == q2l::ErrorCode::bad_weights);
+  CHECK(error.place().subject == "backbone.1.pe");
+}
+
+TEST_CASE("The norm of an encoder without layers, which the reference stores, is left alone",
+          "[model]") {
+  const q2l::test::TemporaryFolder folder;
+  std::vector<float> ones;
+  const auto model = [&](bool has_norm) {
+    const std::string path = folder / "model.safetensors";
+    rewrite(Q2L_EXAMPLES_DIR "/data/demo.safetensors", path,
+            [&](std::vector<q2l::TensorBytes>& tensors, auto& metadata) {
+              std::erase_if(tensors, [](const q2l::TensorBytes& tensor) {
+                return tensor.name.starts_with("transformer.encoder.");
+              });
+              nlohmann::json config = nlohmann::json::parse(metadata.at("config"));
+              config["enc_layers"] = 0;
+              config["pre_norm"] = true;
+              const auto width = config.at("hidden_dim").get<std::size_t>();
+              metadata = {{"config", config.dump()}};
+              ones.assign(width, 1.0f);
+              if (!has_norm) return;
+              for (const char* name :
+                   {"transformer.encoder.norm.weight", "transformer.encoder.norm.bias"})
+                tensors.push_back({name, q2l::Dtype::f32, {width}, std::as_bytes(std::span(ones))});
+            });
+    return load_model(path);
+  };
+  const Model with = model(true), without = model(false);
+  CHECK(with.config().transformer.pre_norm);
+  const std::size_t side = with.config().image_size;
+  const std::vector<float> pixels = pictures(1, side, side, 4);
+  CHECK(logits_of(with, pixels, 1, side, side, 1) == logits_of(without, pixels, 1, side, side, 1));
 }
 
 TEST_CASE("A configuration beside the metadata leaves the pixels as they say", "[model]") {
@@ -296,6 +355,35 @@ TEST_CASE("After the first call of a size a session allocates no more scratch", 
   static_cast<void>(session.query(session.encode({pixels.data(), 1, side, side, 3})));
   static_cast<void>(session.query(session.encode({pixels.data(), 2, side, side, 3})));
   CHECK(session.workspace_bytes() == bytes);
+  const q2l::test::AllocationWatch watch;
+  const auto memory = session.encode({pixels.data(), 2, side, side, 3});
+  CHECK(watch.total() == 0);  // the tokens lie in an AlignedBuffer
+  const auto result = session.query(memory);
+  CHECK(watch.total() == result.logits.size() * sizeof(float));
+}
+
+TEST_CASE("What a query writes must have room for its answers", "[model]") {
+  const Model model = load_model(checkpoints + "resnet_basic.pkl");
+  const std::size_t side = model.config().image_size;
+  const std::vector<float> pixels = pictures(1, side, side, 4);
+  q2l::SerialRunner runner;
+  q2l::Session session(model, runner, 1);
+  const auto memory = session.encode({pixels.data(), 1, side, side, 3});
+  const std::size_t width = model.width(), labels = model.labels();
+  std::vector<float> logits(labels + 1), decoded((labels + 1) * (width + 1));
+  q2l::Workspace workspace(std::size_t{64} << 20);
+  const auto code = [&](std::size_t columns, std::size_t rows_decoded, std::size_t width_decoded) {
+    return q2l::test::error_of([&] {
+             model.query({runner, 1, workspace}, memory.matrix(), 1, model.position(), {},
+                         {q2l::Matrix<float>{logits.data(), 1, columns}, nullptr,
+                          q2l::Matrix<float>{decoded.data(), rows_decoded, width_decoded}});
+           })
+        .code();
+  };
+  CHECK(code(labels + 1, labels, width) == q2l::ErrorCode::bad_argument);
+  CHECK(code(labels, labels - 1, width) == q2l::ErrorCode::bad_argument);
+  CHECK(code(labels, labels, width - 1) == q2l::ErrorCode::bad_argument);
+  CHECK(code(labels, labels + 1, width) == q2l::ErrorCode::bad_argument);
 }
 
 TEST_CASE("An inference takes subnormal numbers for zero, whatever its host does",

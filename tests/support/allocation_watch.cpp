@@ -21,6 +21,12 @@ bool fails() noexcept {
 
 }  // namespace
 
+// Buffers of large arrays.
+extern "C" void* aligned_alloc(std::size_t alignment, std::size_t size) noexcept {
+  void* memory = nullptr;
+  return !fails() && ::posix_memalign(&memory, alignment, size) == 0 ? memory : nullptr;
+}
+
 // Replaces the program's operator new, but for over-aligned types.
 void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
   largest_request = std::max(largest_request, size);

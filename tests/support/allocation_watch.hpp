@@ -13,8 +13,8 @@ class AllocationWatch {
   [[nodiscard]] std::size_t total() const noexcept;    ///< bytes of all requests
 };
 
-/// While one lives, operator new has no memory for this thread's request number `first`, counted
-/// from 1, and, if `lasts`, for any after it.
+/// While one lives, operator new and aligned_alloc have no memory for this thread's request number
+/// `first`, counted from 1, and, if `lasts`, for any after it.
 class AllocationFailure {
  public:
   AllocationFailure(std::size_t first, bool lasts) noexcept;

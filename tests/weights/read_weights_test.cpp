@@ -43,7 +43,7 @@ TEST_CASE("Formats are told by content and prefixes taken off", "[weights][map]"
       CHECK(map.source().note == "tensors of 'state_dict', without the prefix 'module.'");
       CHECK(map.names().size() == 7);
       CHECK(map.shape("0.weight") == WeightMap::Shape{2, 3});
-      CHECK(map.dtype("1.num_batches_tracked") == Dtype::i64);
+      CHECK(map.entry("1.num_batches_tracked").dtype == Dtype::i64);
       CHECK(map.source().foreign_globals.contains("argparse.Namespace"));
       CHECK(map.take<float>("0.weight", {2, 3}) ==
             std::vector<float>{-21 / 8.f, 2, -11 / 8.f, 26 / 8.f, -1 / 8.f, -28 / 8.f});

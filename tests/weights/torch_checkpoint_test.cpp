@@ -203,7 +203,7 @@ TEST_CASE("Of two state dicts the preferred one is read and the other named",
   const q2l::Error error = error_reading(ambiguous);
   CHECK(error.code() == ErrorCode::ambiguous);
   CHECK(error.place().actual == "model, net");
-  CHECK(error.detail().find("save only the one to use") != std::string::npos);
+  CHECK(error.detail().find("name the one to use") != std::string::npos);
   CHECK(read(ambiguous, {.state_dict = "net"}).tensors.size() == 1);
   CHECK(error_reading(ambiguous, {.state_dict = "ema"}).code() == ErrorCode::missing_entry);
 }

@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "query2label/backbone/pre_norm_block.hpp"
+#include "query2label/backbone/require_feature_shape.hpp"
 #include "query2label/core/context.hpp"
 #include "query2label/core/error.hpp"
-#include "query2label/core/shape_check.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/ops/conv2d.hpp"
 #include "query2label/ops/convolutional_attention.hpp"
@@ -87,21 +87,13 @@ class Cvt {
     visit("norm", self.norm_);
   }
 
-  [[nodiscard]] const CvtShape& shape() const noexcept { return shape_; }
   [[nodiscard]] static constexpr std::size_t stride() noexcept { return Shape::stride; }
   [[nodiscard]] std::size_t channels() const noexcept { return shape_.embed_dims.back(); }
 
   /// out [N, H / 16, W / 16, channels()] from a normalised picture [N, H, W, 3] of any sides that
   /// are multiples of 16. Throws Error bad_argument when shapes do not fit.
   void forward(const Context& context, FeatureMap<const T> image, FeatureMap<T> out) const {
-    constexpr std::size_t step = CvtShape::stride;
-    require_argument(
-        image.height > 0 && image.height % step == 0 && image.width > 0 && image.width % step == 0,
-        "Cvt", "the sides of the picture must be multiples of 16");
-    require_equal(out.batch, image.batch, "Cvt: batch of out");
-    require_equal(out.height, image.height / step, "Cvt: height of out");
-    require_equal(out.width, image.width / step, "Cvt: width of out");
-    require_equal(out.channels, channels(), "Cvt: channels of out");
+    detail::require_feature_shape<T>("Cvt", stride(), channels(), image, out);
     const Workspace::Frame frame(context.workspace);
     // A stage reads one buffer and leaves its tokens in the other.
     std::array<T*, 2> buffers{};

@@ -87,7 +87,6 @@ class ResNet {
     visit("blocks", self.blocks_);
   }
 
-  [[nodiscard]] const ResNetShape& shape() const noexcept { return shape_; }
   [[nodiscard]] static constexpr std::size_t stride() noexcept { return Shape::stride; }
   [[nodiscard]] std::size_t channels() const noexcept { return shape_.stage_channels(3); }
 

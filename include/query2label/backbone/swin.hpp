@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "query2label/backbone/pre_norm_block.hpp"
+#include "query2label/backbone/require_feature_shape.hpp"
 #include "query2label/core/context.hpp"
 #include "query2label/core/error.hpp"
-#include "query2label/core/shape_check.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/ops/conv2d.hpp"
 #include "query2label/ops/layer_norm.hpp"
@@ -107,21 +107,13 @@ class Swin {
     visit("norm", self.norm_);
   }
 
-  [[nodiscard]] const SwinShape& shape() const noexcept { return shape_; }
   [[nodiscard]] static constexpr std::size_t stride() noexcept { return Shape::stride; }
   [[nodiscard]] std::size_t channels() const noexcept { return shape_.width(3); }
 
   /// out [N, H / 32, W / 32, channels()] from a normalised picture [N, H, W, 3] of any sides that
   /// are multiples of 32. Throws Error bad_argument when shapes do not fit.
   void forward(const Context& context, FeatureMap<const T> image, FeatureMap<T> out) const {
-    constexpr std::size_t step = SwinShape::stride;
-    require_argument(
-        image.height > 0 && image.height % step == 0 && image.width > 0 && image.width % step == 0,
-        "Swin", "the sides of the picture must be multiples of 32");
-    require_equal(out.batch, image.batch, "Swin: batch of out");
-    require_equal(out.height, image.height / step, "Swin: height of out");
-    require_equal(out.width, image.width / step, "Swin: width of out");
-    require_equal(out.channels, channels(), "Swin: channels of out");
+    detail::require_feature_shape<T>("Swin", stride(), channels(), image, out);
     const Workspace::Frame frame(context.workspace);
     // Each stage needs half the elements of the one before, so two buffers take turns.
     FeatureMap<T> x = context.workspace.take_feature_map<T>(image.batch, image.height / 4,

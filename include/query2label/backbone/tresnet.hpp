@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "query2label/backbone/require_feature_shape.hpp"
 #include "query2label/core/context.hpp"
 #include "query2label/core/error.hpp"
-#include "query2label/core/shape_check.hpp"
 #include "query2label/core/tensor.hpp"
 #include "query2label/ops/avg_pool2d.hpp"
 #include "query2label/ops/blur_pool2d.hpp"
@@ -105,21 +105,13 @@ class TResNet {
     visit("blocks", self.blocks_);
   }
 
-  [[nodiscard]] const TResNetShape& shape() const noexcept { return shape_; }
   [[nodiscard]] static constexpr std::size_t stride() noexcept { return Shape::stride; }
   [[nodiscard]] std::size_t channels() const noexcept { return shape_.stage_channels(3); }
 
   /// out [N, H / 32, W / 32, channels()] from a picture [N, H, W, 3] of any sides that are
   /// multiples of 32. Throws Error bad_argument when shapes do not fit.
   void forward(const Context& context, FeatureMap<const T> image, FeatureMap<T> out) const {
-    constexpr std::size_t step = TResNetShape::stride;
-    require_argument(
-        image.height > 0 && image.height % step == 0 && image.width > 0 && image.width % step == 0,
-        "TResNet", "the sides of the picture must be multiples of 32");
-    require_equal(out.batch, image.batch, "TResNet: batch of out");
-    require_equal(out.height, image.height / step, "TResNet: height of out");
-    require_equal(out.width, image.width / step, "TResNet: width of out");
-    require_equal(out.channels, channels(), "TResNet: channels of out");
+    detail::require_feature_shape<T>("TResNet", stride(), channels(), image, out);
 
     const Workspace::Frame frame(context.workspace);
     const std::size_t largest = largest_output(image.pixel_count());

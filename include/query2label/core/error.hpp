@@ -213,13 +213,9 @@ inline std::string escape_controls(std::string_view text) {
 
 /// Text from a file made safe for a message: `escape_controls`, cut at 200 bytes.
 inline std::string printable(std::string_view text) {
-  std::size_t end = std::min<std::size_t>(text.size(), 200);
-  const auto continues = [&](std::size_t at) {
-    return (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80;
-  };
-  while (end < text.size() && end > 0 && continues(end)) --end;
-  std::string out = escape_controls(text.substr(0, end));
-  if (end < text.size()) out += "...";
+  const std::string_view start = utf8_prefix(text, 200);
+  std::string out = escape_controls(start);
+  if (start.size() < text.size()) out += "...";
   return out;
 }
 
@@ -273,12 +269,15 @@ class Error : public std::runtime_error {
   ErrorPlace place_;
 };
 
-/// What `work` returns; where memory runs out, an Error out_of_memory about `path` (which may be
-/// empty) that says `detail`, as long as there is memory for that.
+/// What `work` returns; where memory runs out, or something is larger than memory can be, an Error
+/// out_of_memory about `path` (which may be empty) that says `detail`, as long as there is memory
+/// for that.
 template <class Work>
 decltype(auto) with_memory_error(std::string_view detail, std::string_view path, Work&& work) try {
   return work();
 } catch (const std::bad_alloc&) {
+  throw Error(ErrorCode::out_of_memory, detail, {.path = std::string(path)});
+} catch (const std::length_error&) {
   throw Error(ErrorCode::out_of_memory, detail, {.path = std::string(path)});
 }
 

@@ -15,11 +15,6 @@
 
 namespace q2l {
 
-/// The threads that this machine runs at a time, at least 1.
-inline std::size_t machine_threads() noexcept {
-  return std::max(1u, std::thread::hardware_concurrency());
-}
-
 /// The built-in pool: `threads - 1` workers beside the calling thread. Workers spin for a moment
 /// after each task, since an inference is some 175 parallel regions in a row (waking a sleeping
 /// thread costs 44 us, a spinning one 0.13 us), and sleep between inferences.

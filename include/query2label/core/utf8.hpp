@@ -34,6 +34,18 @@ constexpr Utf8Character decode_utf8(std::string_view text, std::size_t at) noexc
   return {code, length};
 }
 
+/// Whether a byte continues a character that began before it.
+constexpr bool continues_character(char c) noexcept {
+  return (static_cast<unsigned char>(c) & 0xC0u) == 0x80;
+}
+
+/// The beginning of `text` of at most `most` bytes, cut where a character ends.
+constexpr std::string_view utf8_prefix(std::string_view text, std::size_t most) noexcept {
+  if (text.size() <= most) return text;
+  while (most > 0 && continues_character(text[most])) --most;
+  return text.substr(0, most);
+}
+
 /// `text` less the byte order mark that some editors put at its beginning.
 constexpr std::string_view without_byte_order_mark(std::string_view text) noexcept {
   constexpr std::string_view mark = "\xEF\xBB\xBF";

@@ -34,7 +34,7 @@ PanelChunk<T, W> panel_chunk(const PanelMatrix<T, Arch, W>& b, std::size_t p,
 }
 
 /// Part `i` of `parts` of the chunk of a panel that begins at `data`.
-template <class T, class W>
+template <class W>
 Prefetch prefetch_part(const W* data, std::size_t elements, std::size_t i,
                        std::size_t parts) noexcept {
   if (data == nullptr) return {};
@@ -117,7 +117,7 @@ void matmul_block(const RowSource& rows, std::size_t first_row, std::size_t last
           } else if (p + group < last_panel) {
             next = b.panel(p + group);
           }
-          panel.next = detail::prefetch_part<T>(next, chunk_rows * width, i, tiles);
+          panel.next = detail::prefetch_part(next, chunk_rows * width, i, tiles);
           matmul_tile_function<T, W, Arch>(tile.count, width / lanes)(
               table, chunk, panel, epilogue.at(tile.first, column), results + column - first_column,
               out_stride);

@@ -129,7 +129,7 @@ void multiply_panels(const RowSource& rows, const TileRows& own, const DepthChun
       const TileRows tile = tile_rows(own.first, own.count, i, tiles);
       if (is_last) ahead(tile);
       rows.pointers(tile.first, tile.count, left.first_tap, left.taps, table);
-      panel.next = prefetch_part<T>(next, left.taps * left.depth * width, i, tiles);
+      panel.next = prefetch_part(next, left.taps * left.depth * width, i, tiles);
       matmul_tile_function<T, T, Arch>(tile.count, width / Tile::lanes)(
           table, left, panel, epilogue.at(tile.first, column),
           out + (tile.first - own.first) * out_stride + column - layout.first_column(panels.first),

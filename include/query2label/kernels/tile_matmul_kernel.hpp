@@ -255,7 +255,7 @@ void matmul_tiles(Tiles& tiles, const TiledRows<Left>& rows, std::size_t first_t
           // What takes this panel's place in the cache: its next chunk, or the next group's panel.
           const W* next = p + panels < last_panel ? b.panel(p + panels) : nullptr;
           if (!chunk.is_last) next = panel.data + chunk_rows * width;
-          panel.next = detail::prefetch_part<T>(next, chunk_rows * width, (tile - block) / 2,
+          panel.next = detail::prefetch_part(next, chunk_rows * width, (tile - block) / 2,
                                                 (block_end - block + 1) / 2);
           detail::multiply_tile_pair<Arch>(
               tiles, rows, pair, chunk, panel,

@@ -68,6 +68,40 @@ inline const BackboneFamily& find_backbone_family(const WeightMap& weights) {
   throw Error(ErrorCode::missing_tensor, "the backbone is of no known family: " + tried);
 }
 
+/// What a description of a freely sized backbone would say of `shape`, as far as it can be
+/// compared.
+inline nlohmann::json describe(const BackboneShape& shape) {
+  if (const auto* resnet = std::get_if<ResNetShape>(&shape)) {
+    return {{"type", "resnet"},
+            {"block", resnet->bottleneck ? "bottleneck" : "basic"},
+            {"layers", resnet->layers},
+            {"width", resnet->width}};
+  }
+  if (const auto* tresnet = std::get_if<TResNetShape>(&shape)) {
+    return {{"type", "tresnet"}, {"layers", tresnet->layers}};
+  }
+  if (const auto* swin = std::get_if<SwinShape>(&shape)) {
+    return {{"type", "swin"},
+            {"embed_dim", swin->embed_dim},
+            {"depths", swin->depths},
+            {"num_heads", swin->heads}};
+  }
+  const CvtShape& cvt = std::get<CvtShape>(shape);
+  return {{"type", "cvt"}, {"embed_dims", cvt.embed_dims}, {"depths", cvt.depths}};
+}
+
+/// Throws bad_config where the description `arch` says otherwise than the weights.
+inline void require_same_arch(const BackboneShape& found, const nlohmann::json& arch) {
+  const nlohmann::json own = describe(found);
+  for (const auto& [key, value] : own.items()) {
+    if (!arch.contains(key) || arch[key] == value) continue;
+    throw Error(ErrorCode::bad_config, "the configuration does not fit",
+                {.subject = "backbone_arch." + key,
+                 .expected = value.dump() + ", as the weights have it",
+                 .actual = arch[key].dump()});
+  }
+}
+
 /// What a freely sized backbone's description adds to what the tensors show: CvT's heads.
 inline BackboneShape complete_shape(BackboneShape shape, const nlohmann::json& arch) {
   auto* cvt = std::get_if<CvtShape>(&shape);
@@ -94,13 +128,17 @@ inline BackboneShape complete_shape(BackboneShape shape, const nlohmann::json& a
 /// The backbone's name and shape. `name` and `arch` are the configuration's `backbone` and
 /// `backbone_arch`, or absent. A name alone means exactly that shape; otherwise the shape is read
 /// off the tensors. Throws Error bad_config for a name that is unknown or of another family than
-/// the weights, missing_tensor for an unknown family (and says which were tried).
+/// the weights and for a description that contradicts them, missing_tensor for an unknown family
+/// (and says which were tried).
 inline std::pair<std::string, BackboneShape> choose_backbone(const std::optional<std::string>& name,
                                                              const nlohmann::json* arch,
                                                              const WeightMap& weights) {
   const detail::BackboneFamily& family = detail::find_backbone_family(weights);
-  const BackboneShape found = arch != nullptr ? detail::complete_shape(family.infer(weights), *arch)
-                                              : family.infer(weights);
+  BackboneShape found = family.infer(weights);
+  if (arch != nullptr) {
+    detail::require_same_arch(found, *arch);
+    found = detail::complete_shape(std::move(found), *arch);
+  }
   if (!name) {
     for (const NamedBackbone& known : named_backbones) {
       if (known.shape == found) return {std::string(known.name), found};

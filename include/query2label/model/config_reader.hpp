@@ -112,7 +112,8 @@ class ConfigReader {
   template <class T>
   static void require_same(const std::string& key, const std::optional<T>& configured, T found) {
     if (!configured || *configured == found) return;
-    fail(key, std::to_string(found) + ", as the weights have it", std::to_string(*configured));
+    fail(key, nlohmann::json(found).dump() + ", as the weights have it",
+         nlohmann::json(*configured).dump());
   }
 
   [[noreturn]] static void fail(const std::string& key, const std::string& expected,

@@ -131,10 +131,12 @@ inline ModelConfig make_model_config(const nlohmann::json& document, const Weigh
     ConfigReader::require_same("keep_other_self_attn_dec", config.flag("keep_other_self_attn_dec"),
                                t.keep_other_self_attention);
   }
-  // Without an encoder nothing in the weights shows the order of the norms.
+  // The encoder's last norm shows the order of the norms. The reference has it without layers, too,
+  // but other files may have left it out there.
   const std::optional<bool> pre_norm = config.flag("pre_norm");
-  if (t.encoder_layers > 0) ConfigReader::require_same("pre_norm", pre_norm, t.pre_norm);
-  if (t.encoder_layers == 0) {
+  if (t.encoder_layers > 0 || t.pre_norm) {
+    ConfigReader::require_same("pre_norm", pre_norm, t.pre_norm);
+  } else {
     t.pre_norm = pre_norm.value_or(false);
     if (!pre_norm) model.assumed.emplace_back("pre_norm", "false");
   }
@@ -175,9 +177,12 @@ inline ModelConfig make_model_config(const nlohmann::json& document, const Weigh
                        std::to_string(model.image_size));
   }
 
+  const std::optional<bool> orid_norm = config.flag("orid_norm");
   const bool unit_pixels =
-      config.flag("orid_norm")
-          .value_or(std::visit([](const auto& s) { return s.unit_pixels; }, model.backbone));
+      orid_norm.value_or(std::visit([](const auto& s) { return s.unit_pixels; }, model.backbone));
+  if (!orid_norm && (config.find("mean") == nullptr || config.find("std") == nullptr)) {
+    model.assumed.emplace_back("orid_norm", unit_pixels ? "true" : "false");
+  }
   if (unit_pixels) model.normalization = PixelNormalization::unit();
   if (const auto mean = detail::read_channels(config, "mean")) model.normalization.mean = *mean;
   if (const auto std = detail::read_channels(config, "std")) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -25,7 +26,7 @@
 
 namespace q2l {
 
-/// Where `Query2Label::query` writes. `labels` are L indices below K, or empty for all K.
+/// Where `Query2Label::query` writes, for L labels.
 template <class T>
 struct QueryOutput {
   Matrix<T> logits;        ///< [N, L]
@@ -119,7 +120,7 @@ Query2Label<T, Arch, Backbone> Query2Label<T, Arch, Backbone>::load(WeightMap& w
   model.decoder_ = Decoder<T, Arch>::load(
       weights, shape, ops::cheaper_form(shape.labels, side * side, shape.width, shape.heads));
   model.head_ = GroupWiseLinear<T>::load(weights, shape.labels, shape.width);
-  weights.ignore("backbone.1.pe");
+  require_sine_code<T>(weights, "backbone.1.pe");
   weights.finish();
   if (weights.source().packed) map_buffers(weights, model);
   model.position_ = PositionEncoding<T>(side, side, shape.width);
@@ -182,6 +183,11 @@ void Query2Label<T, Arch, Backbone>::query(const Context& context, Matrix<const 
   require_equal(memory.columns, width(), "query: columns of memory");
   require_equal(out.logits.rows, images, "query: rows of logits");
   const std::size_t count = labels.empty() ? this->labels() : labels.size();
+  require_equal(out.logits.columns, count, "query: columns of logits");
+  if (out.decoded.data) {
+    require_equal(out.decoded.rows, images * count, "query: rows of decoded");
+    require_equal(out.decoded.columns, width(), "query: columns of decoded");
+  }
   const Workspace::Frame frame(context.workspace);
   const Matrix<T> decoded =
       out.decoded.data ? out.decoded : context.workspace.take_matrix<T>(images * count, width());

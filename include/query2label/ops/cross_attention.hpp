@@ -91,7 +91,7 @@ struct CrossAttention {
   }
 
   [[nodiscard]] std::size_t width() const noexcept { return query.out_features(); }
-  /// Columns of the matrix that `project_queries` makes for K labels, and its rows.
+  /// Rows of the matrix that `project_queries` makes for K labels.
   [[nodiscard]] std::size_t query_rows(std::size_t labels) const noexcept {
     return form == CrossAttentionForm::project_labels ? heads * labels : labels;
   }

@@ -92,7 +92,6 @@ class Decoder {
     visit("first_queries", self.first_queries_);
   }
 
-  [[nodiscard]] const TransformerShape& shape() const noexcept { return shape_; }
   [[nodiscard]] ops::CrossAttentionForm form() const noexcept { return form_; }
 
   /// True when labels see each other, so that a subset costs as much as all.

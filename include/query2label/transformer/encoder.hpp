@@ -61,6 +61,10 @@ struct Encoder {
     if (shape.pre_norm && shape.encoder_layers > 0) {
       encoder.norm = load_layer_norm<T>(weights, root + "norm", shape.width);
     }
+    if (shape.encoder_layers == 0) {  // the reference makes it, and never calls an empty encoder
+      weights.ignore(root + "norm.weight");
+      weights.ignore(root + "norm.bias");
+    }
     return encoder;
   }
 

@@ -4,10 +4,15 @@
 #include <cmath>
 #include <cstddef>
 #include <numbers>
+#include <string>
 
 #include "query2label/core/aligned_buffer.hpp"
+#include "query2label/core/error.hpp"
 #include "query2label/core/shape_check.hpp"
+#include "query2label/core/shared_buffer.hpp"
 #include "query2label/core/tensor.hpp"
+#include "query2label/weights/tensor_entry.hpp"
+#include "query2label/weights/weight_map.hpp"
 
 namespace q2l {
 
@@ -55,5 +60,34 @@ class PositionEncoding {
   std::size_t features_ = 0;
   AlignedBuffer<T> code_;
 };
+
+/// Checkpoints store the code of their grid as `name` [1, D, H, W], though models compute it: marks
+/// it as used if it is there. Throws Error bad_weights where it is not that code (a learned one,
+/// say), shape_mismatch, non_finite.
+template <class T>
+void require_sine_code(WeightMap& weights, const std::string& name) {
+  if (!weights.contains(name)) return;
+  if (weights.source().packed) return weights.ignore(name);  // was looked at when it was packed
+  const WeightMap::Shape shape = weights.shape(name);
+  const auto extent = [&](std::size_t d) { return static_cast<std::size_t>(shape.at(d)); };
+  if (shape.size() != 4 || shape[0] != 1 || shape[1] % 4 != 0) {
+    throw Error(ErrorCode::shape_mismatch, "not a position code",
+                {.subject = name, .expected = "[1, D, H, W]", .actual = shape_text(shape)});
+  }
+  constexpr double bound = 0.01;  // bf16 rounds values of up to 1 by 0.002
+  const SharedBuffer<T> stored = weights.take<T>(name, shape);
+  const PositionEncoding<T> code(extent(2), extent(3), extent(1));
+  const Matrix<const T> computed = code.matrix();
+  for (std::size_t d = 0; d < computed.columns; ++d) {
+    for (std::size_t t = 0; t < computed.rows; ++t) {
+      const double value = static_cast<double>(stored.data()[d * computed.rows + t]);
+      if (std::abs(value - static_cast<double>(computed.row(t)[d])) <= bound) continue;
+      throw Error(ErrorCode::bad_weights, "this is not the sine position code",
+                  {.subject = name,
+                   .expected = std::to_string(computed.row(t)[d]),
+                   .actual = std::to_string(value)});
+    }
+  }
+}
 
 }  // namespace q2l

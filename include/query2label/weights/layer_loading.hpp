@@ -32,11 +32,11 @@ ops::Linear<T, Arch> load_linear(WeightMap& weights, const std::string& prefix, 
 
 /// `prefix`.weight and `prefix`.bias [width].
 template <class T>
-ops::LayerNorm<T> load_layer_norm(WeightMap& weights, const std::string& prefix, std::size_t width,
-                                  T eps = T(1e-5)) {
+ops::LayerNorm<T> load_layer_norm(WeightMap& weights, const std::string& prefix,
+                                  std::size_t width) {
   const SharedBuffer<T> weight = weights.take<T>(prefix + ".weight", {width});
   const SharedBuffer<T> bias = weights.take<T>(prefix + ".bias", {width});
-  return {weight, bias, eps};
+  return {weight, bias, T(1e-5)};
 }
 
 namespace detail {
@@ -44,7 +44,8 @@ namespace detail {
 /// `prefix`.weight, .bias, .running_mean, .running_var [channels], given to `fold`.
 template <class T, class Fold>
 ops::ChannelAffine load_folded_norm(WeightMap& weights, const std::string& prefix,
-                                    std::size_t channels, double eps, Fold&& fold) {
+                                    std::size_t channels, Fold&& fold) {
+  constexpr double eps = 1e-5;
   const SharedBuffer<T> weight = weights.take<T>(prefix + ".weight", {channels});
   const SharedBuffer<T> bias = weights.take<T>(prefix + ".bias", {channels});
   const SharedBuffer<T> mean = weights.take<T>(prefix + ".running_mean", {channels});
@@ -59,16 +60,16 @@ ops::ChannelAffine load_folded_norm(WeightMap& weights, const std::string& prefi
 /// accepted and not needed.
 template <class T>
 ops::ChannelAffine load_batch_norm(WeightMap& weights, const std::string& prefix,
-                                   std::size_t channels, double eps = 1e-5) {
+                                   std::size_t channels) {
   weights.ignore(prefix + ".num_batches_tracked");
-  return detail::load_folded_norm<T>(weights, prefix, channels, eps, ops::fold_batch_norm<T>);
+  return detail::load_folded_norm<T>(weights, prefix, channels, ops::fold_batch_norm<T>);
 }
 
 /// The same four tensors of an in-place ABN, folded; its activation is the caller's.
 template <class T>
 ops::ChannelAffine load_in_place_abn(WeightMap& weights, const std::string& prefix,
-                                     std::size_t channels, double eps = 1e-5) {
-  return detail::load_folded_norm<T>(weights, prefix, channels, eps, ops::fold_in_place_abn<T>);
+                                     std::size_t channels) {
+  return detail::load_folded_norm<T>(weights, prefix, channels, ops::fold_in_place_abn<T>);
 }
 
 /// `prefix`.weight [out, in, kernel, kernel] and, with `bias`, `prefix`.bias [out]; `norm` folded

@@ -135,13 +135,14 @@ inline StateDict pick_state_dict(const PickleGraph& graph, const std::vector<Sta
     throw Error(
         ErrorCode::missing_entry,
         "no dictionary of tensors in the checkpoint; save model.state_dict(), not the model",
-        {.expected = "at the top or under state_dict, model, state_dict_ema, model_ema, net, ema"});
+        {.expected =
+             "at the top or under state_dict, model, state_dict_ema, model_ema, net, ema, module"});
   const std::vector<std::string_view> names = bare_names(graph, found.front(), limits);
   for (std::size_t i = 1; i < found.size(); ++i)
     if (bare_names(graph, found[i], limits) != names)
       throw Error(ErrorCode::ambiguous,
-                  "the checkpoint has several state dicts of different tensors; save only the "
-                  "one to use to a file of its own",
+                  "the checkpoint has several state dicts of different tensors; name the one "
+                  "to use (--state-dict, TorchOptions::state_dict)",
                   {.actual = all});
   return found.front();
 }

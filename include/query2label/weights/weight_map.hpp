@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "query2label/core/error.hpp"
+#include "query2label/core/machine_threads.hpp"
 #include "query2label/core/shared_buffer.hpp"
 #include "query2label/core/thread_pool.hpp"
 #include "query2label/weights/mapped_file.hpp"
@@ -80,8 +81,6 @@ class WeightMap {
   [[nodiscard]] const Shape& shape(std::string_view name) const { return find(name).entry.shape; }
   /// The tensor as it lies in the file; without bytes if it was added. Throws missing_tensor.
   [[nodiscard]] const TensorEntry& entry(std::string_view name) const { return find(name).entry; }
-  /// The element type in the file; f32 for tensors that were added. Throws missing_tensor.
-  [[nodiscard]] Dtype dtype(std::string_view name) const { return find(name).entry.dtype; }
 
   /// In which precision layers are to be computed; f32 unless set.
   [[nodiscard]] const PrecisionPlan& precision() const noexcept { return precision_; }

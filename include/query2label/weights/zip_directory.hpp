@@ -19,7 +19,6 @@ namespace q2l::detail {
 
 inline constexpr std::uint32_t zip_local_signature = 0x04034b50;       // PK\3\4
 inline constexpr std::uint32_t zip_central_signature = 0x02014b50;     // PK\1\2
-inline constexpr std::uint32_t zip_end_signature = 0x06054b50;         // PK\5\6
 inline constexpr std::uint32_t zip64_end_signature = 0x06064b50;       // PK\6\6
 inline constexpr std::uint32_t zip64_locator_signature = 0x07064b50;   // PK\6\7
 inline constexpr std::uint32_t zip_descriptor_signature = 0x08074b50;  // PK\7\8

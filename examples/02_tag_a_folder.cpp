@@ -2,6 +2,7 @@
 // Lesson: many pictures. They are tagged a batch at a time, which costs less a picture and changes
 // no bit of its tags; one that cannot be read is passed over. Usage: 02_tag_a_folder MODEL FOLDER
 #include <algorithm>
+#include <exception>
 #include <filesystem>
 #include <iostream>
 #include <query2label/query2label.hpp>
@@ -42,7 +43,7 @@ int main(int argc, char** argv) try {
     if (images.size() == batch) tag_images();
   }
   if (!images.empty()) tag_images();
-} catch (const q2l::Error& error) {
+} catch (const std::exception& error) {  // a q2l::Error, or of the folder
   std::cerr << error.what() << '\n';
   return 1;
 }

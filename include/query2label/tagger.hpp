@@ -27,8 +27,9 @@ struct TaggerOptions {
   std::string labels_path = {};  ///< names of the labels; empty: the model's own, else those of
                                  ///< COCO, VOC or NUS-WIDE by their number
   std::vector<float> thresholds = {};  ///< one, or one per label; empty: the model's own, else 0.5
-  std::optional<std::size_t> best = {};  ///< tag the k best labels instead, whatever their scores
-  std::size_t threads = 0;               ///< 0: all of the machine's
+  std::optional<std::size_t> best = {};  ///< tag at most the k best labels, whatever their scores,
+                                         ///< or with `thresholds` those of them that reach theirs
+  std::size_t threads = 0;               ///< 0: machine_threads()
   TaskRunner* runner = nullptr;          ///< the host's threads; null: a pool of our own
   Schedule schedule = Schedule::latency;
   std::optional<Precision> precision = {};  ///< nothing: the file's; int8 needs a calibrated file
@@ -42,6 +43,7 @@ struct Tag {
   std::string label;
   float score = 0;        ///< probability, 0..1
   std::size_t index = 0;  ///< in the model's order
+  friend bool operator==(const Tag&, const Tag&) = default;
 };
 
 /// Where in a picture a label was looked for.
@@ -52,13 +54,20 @@ struct AttentionMap {
   std::vector<float> values;  ///< [H W], sums to 1
 };
 
+/// What `Tagger::explain` tells of a picture.
+struct Explanation {
+  std::vector<float> scores;       ///< of every label in the model's order
+  std::vector<Tag> tags;           ///< the labels that apply, best first
+  std::vector<AttentionMap> maps;  ///< one for each tag
+};
+
 /// A loaded model with its labels and pixel pipeline: picture in, ranked labels out. All functions
 /// may be called from any number of threads at once; neither threads, batch, schedule nor the
 /// caller's float environment change what a picture gets.
 class Tagger {
  public:
-  /// Loads a model file or a checkpoint of the reference. Throws Error naming the file at fault; a
-  /// model is never partly loaded.
+  /// Loads a model file or a checkpoint of the reference. Throws Error naming the file at fault,
+  /// bad_argument for thresholds or a `best` that cannot be; a model is never partly loaded.
   [[nodiscard]] static Tagger load(const std::filesystem::path& path,
                                    const TaggerOptions& options = {});
   Tagger(Tagger&& other) noexcept;
@@ -66,12 +75,18 @@ class Tagger {
   ~Tagger();
 
   [[nodiscard]] const LabelSet& labels() const noexcept;
+  /// Whether nothing named the labels, so that they have the names of the data set with as many.
+  [[nodiscard]] bool labels_are_guessed() const noexcept;
   /// One for all labels, or one per label.
   [[nodiscard]] const std::vector<float>& thresholds() const noexcept;
   [[nodiscard]] const ModelConfig& config() const noexcept;
   [[nodiscard]] const Query2Label<>& model() const noexcept;
+  /// The threads that it runs on, for a `Session` of one's own.
+  [[nodiscard]] TaskRunner& runner() const noexcept;
+  [[nodiscard]] std::size_t threads() const noexcept;
 
-  /// The labels that apply, best first. Throws Error bad_argument for an empty picture,
+  /// The labels that apply, best first. Several pictures cost less each and get what they get
+  /// alone; at most 16 at a time take scratch. Throws Error bad_argument for an empty picture,
   /// non_finite_output when the weights overflow (layers in int8 cut their inputs to the calibrated
   /// range instead), out_of_memory.
   [[nodiscard]] std::vector<Tag> tag(const Image& image) const;
@@ -87,7 +102,12 @@ class Tagger {
   [[nodiscard]] std::vector<AttentionMap> attention(const Image& image,
                                                     std::span<const std::size_t> labels) const;
 
-  /// The tags that `scores` of one picture, in the model's order, make under this tagger's options.
+  /// Scores, tags and where each tag was looked for, of one run of the backbone. Errors as `tag`.
+  [[nodiscard]] Explanation explain(const Image& image) const;
+
+  /// The tags that `scores` of one picture, [K] in the model's order, make under this tagger's
+  /// options. Throws Error bad_argument for another number of them, non_finite_output,
+  /// out_of_memory.
   [[nodiscard]] std::vector<Tag> rank(std::span<const float> scores) const;
 
  private:

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <filesystem>
 #include <memory>
@@ -17,11 +16,13 @@
 #include "query2label/core/aligned_buffer.hpp"
 #include "query2label/core/error.hpp"
 #include "query2label/core/float_environment.hpp"
-#include "query2label/core/is_finite.hpp"
+#include "query2label/core/machine_threads.hpp"
 #include "query2label/core/parallel_for.hpp"
 #include "query2label/core/schedule.hpp"
 #include "query2label/core/separate_compilation.hpp"
+#include "query2label/core/shape_check.hpp"
 #include "query2label/core/thread_pool.hpp"
+#include "query2label/head/probability.hpp"
 #include "query2label/image/image.hpp"
 #include "query2label/image/preprocess.hpp"
 #include "query2label/labels/label_file.hpp"
@@ -41,24 +42,16 @@ namespace detail {
 
 inline constexpr std::string_view no_memory_to_tag = "no memory to tag pictures";
 
+/// Pictures that go through the model as one batch: with more a picture gets no cheaper, and their
+/// scratch is kept.
+inline constexpr std::size_t most_together = 16;
+
 /// What `work` returns; its errors name the model file.
 template <class Work>
 auto naming_model_file(const ModelFile& file, const Work& work) try {
   return work();
 } catch (const Error& error) {
   throw error.in_file(file.path);
-}
-
-/// Throws non_finite_output.
-inline void require_finite_logit(float logit) {
-  if (!is_finite(logit)) {
-    throw Error(ErrorCode::non_finite_output, "the model's answer is not a number");
-  }
-}
-
-inline float probability(float logit) {
-  require_finite_logit(logit);
-  return static_cast<float>(1.0 / (1.0 + std::exp(-static_cast<double>(logit))));
 }
 
 /// The threads that a tagger's options name.
@@ -68,6 +61,7 @@ struct TaggerThreads {
         runner(options.runner) {
     if (runner == nullptr) {
       pool = std::make_unique<ThreadPool>(workers);
+      workers = pool->threads();  // the system may have refused some
       runner = pool.get();
     }
   }
@@ -87,7 +81,8 @@ struct Tagger::State : detail::TaggerThreads {
       : TaggerThreads(std::move(threads)),
         model(std::move(model_)),
         schedule(options.schedule),
-        best(options.best) {}
+        best(options.best),
+        best_must_reach(!options.thresholds.empty()) {}
 
   void test(const ModelFile& file) const {
     detail::naming_model_file(file, [&] {
@@ -106,6 +101,7 @@ struct Tagger::State : detail::TaggerThreads {
       labels = detail::naming_model_file(file, [&] { return LabelSet(file.labels); });
     } else {
       labels = LabelSet::guess(count);
+      labels_are_guessed = labels != LabelSet::numbered(count);
     }
     labels.require_size(count, source);
   }
@@ -114,12 +110,23 @@ struct Tagger::State : detail::TaggerThreads {
     thresholds = !options.thresholds.empty() ? options.thresholds
                  : !file.thresholds.empty()  ? file.thresholds
                                              : std::vector<float>{0.5f};
-    // Ranking checks them; better now than with the first picture.
-    const auto rank_nothing = [&] {
-      return labels_above(std::vector<float>(model.labels(), 0.0f), thresholds);
-    };
-    static_cast<void>(options.thresholds.empty() ? detail::naming_model_file(file, rank_nothing)
-                                                 : rank_nothing());
+    // Ranking checks them, too; better now than with the first picture.
+    const auto check = [&] { detail::require_thresholds(thresholds, model.labels()); };
+    options.thresholds.empty() ? detail::naming_model_file(file, check) : check();
+    if (best) detail::require_best(*best);
+  }
+
+  [[nodiscard]] std::vector<Tag> rank(std::span<const float> scores) const {
+    require_equal(scores.size(), labels.size(), "Tagger::rank: scores");
+    const std::vector<RankedLabel> ranked = !best ? labels_above(scores, thresholds)
+                                            : best_must_reach
+                                                ? best_labels_above(scores, *best, thresholds)
+                                                : best_labels(scores, *best);
+    std::vector<Tag> tags;
+    for (const RankedLabel& label : ranked) {
+      tags.push_back({labels[label.label], label.score, label.label});
+    }
+    return tags;
   }
 
   /// The scores of each picture of one batch, by up to `threads` threads.
@@ -132,8 +139,7 @@ struct Tagger::State : detail::TaggerThreads {
     const std::size_t size = side * side * 3;
     AlignedBuffer<float> pixels(images.size() * size);
     parallel_for(*runner, threads, images.size(), [&](std::size_t n, std::size_t) {
-      preprocess_into(images[n], static_cast<int>(side), config.normalization,
-                      pixels.span().subspan(n * size, size));
+      preprocess_into(images[n], side, config.normalization, pixels.span().subspan(n * size, size));
     });
     return session.encode({pixels.data(), images.size(), side, side, 3});
   }
@@ -141,8 +147,10 @@ struct Tagger::State : detail::TaggerThreads {
   Model model;
   Schedule schedule;
   LabelSet labels;
+  bool labels_are_guessed = false;
   std::vector<float> thresholds = {};
   std::optional<std::size_t> best;
+  bool best_must_reach;  ///< the thresholds
   std::mutex mutex;
   std::vector<std::unique_ptr<Session<Model>>> idle;  ///< guarded by mutex
 };
@@ -175,15 +183,39 @@ class Tagger::State::Lease {
   std::unique_ptr<Session<Model>> session_;
 };
 
+namespace detail {
+
+/// One picture's probabilities. Throws non_finite_output.
+inline std::vector<float> probabilities(std::span<const float> logits) {
+  std::vector<float> out;
+  for (const float logit : logits) out.push_back(probability(logit));
+  return out;
+}
+
+/// Where a picture, the only one of `memory`, was searched for `labels`.
+template <class Session>
+std::vector<AttentionMap> attention_of(Session& session, const Memory<float>& memory,
+                                       std::span<const std::size_t> labels) {
+  if (labels.empty()) return {};
+  const QueryResult<float> result = session.query(memory, {{labels.begin(), labels.end()}, true});
+  std::vector<AttentionMap> maps;
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    require_finite_logit(result.image_logits(0)[i]);
+    maps.push_back(
+        {labels[i], result.height, result.width, result.mean_map(0, result.layers - 1, i)});
+  }
+  return maps;
+}
+
+}  // namespace detail
+
 inline void Tagger::State::score(std::span<const Image> images, std::size_t threads,
                                  std::vector<float>* scores) {
   const FloatEnvironmentScope standard(FloatEnvironment::standard());
   const Lease session(*this, threads);
   const QueryResult<float> result = session->query(encode(*session, images, threads));
   for (std::size_t n = 0; n < images.size(); ++n) {
-    for (const float logit : result.image_logits(n)) {
-      scores[n].push_back(detail::probability(logit));
-    }
+    scores[n] = detail::probabilities(result.image_logits(n));
   }
 }
 
@@ -216,6 +248,9 @@ QUERY2LABEL_INLINE Tagger Tagger::load(const std::filesystem::path& path,
 }
 
 QUERY2LABEL_INLINE const LabelSet& Tagger::labels() const noexcept { return state_->labels; }
+QUERY2LABEL_INLINE bool Tagger::labels_are_guessed() const noexcept {
+  return state_->labels_are_guessed;
+}
 QUERY2LABEL_INLINE const std::vector<float>& Tagger::thresholds() const noexcept {
   return state_->thresholds;
 }
@@ -223,6 +258,8 @@ QUERY2LABEL_INLINE const ModelConfig& Tagger::config() const noexcept {
   return state_->model.config();
 }
 QUERY2LABEL_INLINE const Query2Label<>& Tagger::model() const noexcept { return state_->model; }
+QUERY2LABEL_INLINE TaskRunner& Tagger::runner() const noexcept { return *state_->runner; }
+QUERY2LABEL_INLINE std::size_t Tagger::threads() const noexcept { return state_->workers; }
 
 QUERY2LABEL_INLINE std::vector<Tag> Tagger::tag(const Image& image) const {
   return rank(scores(std::span(&image, 1)).front());
@@ -236,7 +273,7 @@ QUERY2LABEL_INLINE std::vector<std::vector<Tag>> Tagger::tag(std::span<const Ima
   return with_memory_error(detail::no_memory_to_tag, "", [&] {
     std::vector<std::vector<Tag>> tags;
     for (const std::vector<float>& image_scores : scores(images)) {
-      tags.push_back(rank(image_scores));
+      tags.push_back(state_->rank(image_scores));
     }
     return tags;
   });
@@ -253,8 +290,9 @@ QUERY2LABEL_INLINE std::vector<std::vector<float>> Tagger::scores(
     parallel_for(*state.runner, state.workers, apart, [&](std::size_t n, std::size_t) {
       state.score(images.subspan(n, 1), 1, &scores[n]);
     });
-    if (apart < images.size()) {
-      state.score(images.subspan(apart), state.workers, scores.data() + apart);
+    for (std::size_t first = apart; first < images.size(); first += detail::most_together) {
+      const std::size_t count = std::min(detail::most_together, images.size() - first);
+      state.score(images.subspan(first, count), state.workers, scores.data() + first);
     }
     return scores;
   });
@@ -267,26 +305,27 @@ QUERY2LABEL_INLINE std::vector<AttentionMap> Tagger::attention(
     const FloatEnvironmentScope standard(FloatEnvironment::standard());
     const State::Lease session(*state_, state_->workers);
     const Memory<float> memory = state_->encode(*session, std::span(&image, 1), state_->workers);
-    const QueryResult<float> result =
-        session->query(memory, {{labels.begin(), labels.end()}, true});
-    std::vector<AttentionMap> maps;
-    for (std::size_t i = 0; i < labels.size(); ++i) {
-      detail::require_finite_logit(result.image_logits(0)[i]);
-      maps.push_back(
-          {labels[i], result.height, result.width, result.mean_map(0, result.layers - 1, i)});
-    }
-    return maps;
+    return detail::attention_of(*session, memory, labels);
+  });
+}
+
+QUERY2LABEL_INLINE Explanation Tagger::explain(const Image& image) const {
+  return with_memory_error(detail::no_memory_to_tag, "", [&] {
+    const FloatEnvironmentScope standard(FloatEnvironment::standard());
+    const State::Lease session(*state_, state_->workers);
+    const Memory<float> memory = state_->encode(*session, std::span(&image, 1), state_->workers);
+    Explanation out;
+    out.scores = detail::probabilities(session->query(memory).image_logits(0));
+    out.tags = state_->rank(out.scores);
+    std::vector<std::size_t> labels;
+    for (const Tag& tag : out.tags) labels.push_back(tag.index);
+    out.maps = detail::attention_of(*session, memory, labels);
+    return out;
   });
 }
 
 QUERY2LABEL_INLINE std::vector<Tag> Tagger::rank(std::span<const float> scores) const {
-  const std::vector<RankedLabel> ranked =
-      state_->best ? best_labels(scores, *state_->best) : labels_above(scores, state_->thresholds);
-  std::vector<Tag> tags;
-  for (const RankedLabel& label : ranked) {
-    tags.push_back({state_->labels[label.label], label.score, label.label});
-  }
-  return tags;
+  return with_memory_error(detail::no_memory_to_tag, "", [&] { return state_->rank(scores); });
 }
 
 }  // namespace q2l

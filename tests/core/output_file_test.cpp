@@ -30,6 +30,10 @@ TEST_CASE("An output file appears complete or not at all", "[core]") {
     file.commit();
   }
   CHECK(content_of(path) == "whole");
+  std::filesystem::permissions(path, std::filesystem::perms(0640));
+  q2l::write_file(path, bytes("private"));
+  CHECK(content_of(path) == "private");
+  CHECK(std::filesystem::status(path).permissions() == std::filesystem::perms(0640));
   CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 1);
   const q2l::Error error = error_of([&] { q2l::OutputFile file(folder / "no" / "out"); });
   CHECK(error.code() == ErrorCode::output_io);

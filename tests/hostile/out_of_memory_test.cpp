@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "query2label/image/heat_map.hpp"
 #include "query2label/tagger.hpp"
 #include "support/allocation_watch.hpp"
 
@@ -42,6 +43,12 @@ TEST_CASE("Whichever request for memory fails, loading and tagging end with an e
   const auto load = [&] { return Tagger::load(model, {.threads = 1}); };
   const Tagger tagger = load();
   const std::vector<std::vector<float>> expected = tagger.scores(std::span(&picture, 1));
+  const std::vector<q2l::Tag> tags = tagger.tag(picture);
+  const q2l::ImageView view{picture.rgb.data(), picture.width, picture.height};
+  const q2l::AttentionMap last = tagger.explain(picture).maps.back();
+  const std::vector<float>& map = last.values;
+  const int rows = static_cast<int>(last.height), columns = static_cast<int>(last.width);
+  const q2l::Image drawing = q2l::draw_heat_map(picture, map, rows, columns, "label", 0.5f);
   // Some thousand requests: steps of a prime meet every kind of them.
   constexpr std::size_t step = 53;
   for (const bool lasts : {false, true}) {
@@ -52,12 +59,19 @@ TEST_CASE("Whichever request for memory fails, loading and tagging end with an e
       errors += loaded ? 0 : 1;
     }
     CHECK(errors > 10);
-    for (std::size_t request = 1;; ++request) {
-      const auto [scores, failed] = result_without_memory(
-          request, lasts, [&] { return tagger.scores(std::span(&picture, 1)); });
-      if (scores) CHECK(*scores == expected);
-      if (!failed) break;
-    }
+    const auto check = [&](const auto& work, const auto& answer) {
+      for (std::size_t request = 1;; ++request) {
+        const auto [result, failed] = result_without_memory(request, lasts, work);
+        if (result) CHECK(*result == answer);
+        if (!failed) break;
+      }
+    };
+    check([&] { return tagger.scores(std::span(&picture, 1)); }, expected);
+    check([&] { return tagger.tag(picture); }, tags);
+    check([&] { return tagger.tag(view); }, tags);
+    check([&] { return tagger.rank(expected.front()); }, tags);
+    check([&] { return std::move(tagger.explain(picture).maps.back().values); }, map);
+    check([&] { return q2l::draw_heat_map(picture, map, rows, columns, "label", 0.5f); }, drawing);
   }
   CHECK(tagger.scores(std::span(&picture, 1)) == expected);
 }

@@ -38,11 +38,33 @@ TEST_CASE("A negative row stride reads a picture from below", "[image]") {
   CHECK(image == Image{1, 2, {4, 5, 6, 1, 2, 3}});
 }
 
+TEST_CASE("Strides of 0 stand for pixels and rows without gaps", "[image]") {
+  const std::vector<std::uint8_t> bytes{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
+  using Pixels = std::vector<std::uint8_t>;
+  CHECK(to_rgb({bytes.data(), 2, 2}).rgb == Pixels{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12});
+  CHECK(to_rgb({.pixels = bytes.data(), .width = 1, .height = 2, .row_stride = 6}).rgb ==
+        Pixels{1, 2, 3, 7, 8, 9});
+  CHECK(
+      to_rgb({.pixels = bytes.data(), .width = 2, .height = 1, .order = ChannelOrder::gray}).rgb ==
+      Pixels{1, 1, 1, 2, 2, 2});
+  CHECK(to_rgb({.pixels = bytes.data(),
+                .width = 2,
+                .height = 2,
+                .pixel_stride = 4,
+                .order = ChannelOrder::bgr})
+            .rgb ==  // BGRX
+        Pixels{3, 2, 1, 7, 6, 5, 11, 10, 9, 15, 14, 13});
+  CHECK(to_rgb({.pixels = bytes.data() + 3, .width = 2, .height = 1, .pixel_stride = -3}).rgb ==
+        Pixels{4, 5, 6, 1, 2, 3});
+}
+
 TEST_CASE("A view without pixels is refused", "[image]") {
-  const std::uint8_t pixel[3]{};
+  const std::uint8_t pixel[4]{};
   for (const ImageView& view : {ImageView{nullptr, 1, 1, 3, 3, ChannelOrder::rgb},
                                 ImageView{pixel, 0, 1, 3, 3, ChannelOrder::rgb},
                                 ImageView{pixel, 1, -1, 3, 3, ChannelOrder::rgb},
+                                ImageView{pixel, 1, 1, 3, 2, ChannelOrder::rgb},
+                                ImageView{pixel, 1, 1, 3, -3, ChannelOrder::bgra},
                                 ImageView{pixel, 1, 1, 3, 3, ChannelOrder{9}}}) {
     const Error error = test::error_of([&] { static_cast<void>(to_rgb(view)); });
     CHECK(error.code() == ErrorCode::bad_argument);

@@ -2,15 +2,20 @@
 #include "query2label/tagger.hpp"
 
 #include <algorithm>
+#include <array>
 #include <catch2/catch.hpp>
 #include <fstream>
+#include <limits>
 #include <map>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "query2label/image/heat_map.hpp"
 #include "query2label/image/preprocess.hpp"
+#include "query2label/image/resize.hpp"
 #include "query2label/model/eigen_view.hpp"
 #include "query2label/weights/safetensors.hpp"
 #include "query2label/weights/safetensors_writer.hpp"
@@ -90,7 +95,13 @@ TEST_CASE("A batch, a host's threads and several callers give the same scores", 
 TEST_CASE("The caller's float environment changes no score and is left as it is",
           "[tagger][hostile][N10]") {
   const std::vector<q2l::Image> picture{q2l::read_image(examples + "scene1.jpg")};
-  const auto scores = Tagger::load(demo, {.threads = 2}).scores(picture);
+  const Tagger expected = Tagger::load(demo, {.threads = 2});
+  const auto scores = expected.scores(picture);
+  const auto expected_map =
+      expected.attention(picture.front(), std::vector<std::size_t>{0}).front();
+  const q2l::Image expected_drawing = q2l::draw_heat_map(
+      picture.front(), expected_map.values, static_cast<int>(expected_map.height),
+      static_cast<int>(expected_map.width), expected.labels()[0], 0.5f);
   const unsigned int own = _mm_getcsr();
   constexpr unsigned int to_zero = 0x6000, flush = 0x8040, traps_all = 0x1F80, inexact = 0x20;
   // Rounding, subnormals as zero with a flag set, a trap for every exception.
@@ -101,10 +112,16 @@ TEST_CASE("The caller's float environment changes no score and is left as it is"
     const Tagger tagger = Tagger::load(demo, {.threads = 2});
     const auto answer = tagger.scores(picture);
     const auto maps = tagger.attention(picture.front(), std::vector<std::size_t>{0});
+    const q2l::Image drawn = q2l::draw_heat_map(
+        picture.front(), maps.front().values, static_cast<int>(maps.front().height),
+        static_cast<int>(maps.front().width), tagger.labels()[0], 0.5f);
+    const q2l::Image smaller = q2l::resize_bilinear(picture.front(), 33, 65);
     const unsigned int after = _mm_getcsr();
     _mm_setcsr(own);
     CHECK(answer == scores);
     CHECK(maps.size() == 1);
+    CHECK(drawn == expected_drawing);
+    CHECK(smaller == q2l::resize_bilinear(picture.front(), 33, 65));
     CHECK(after == host);
   }
 }
@@ -119,13 +136,12 @@ TEST_CASE("Raw pixels of a host give what the picture gives", "[tagger]") {
   }
   const q2l::ImageView view{bgra.data(), picture.width,          picture.height, 4 * picture.width,
                             4,           q2l::ChannelOrder::bgra};
-  const auto from_view = tagger.tag(view);
-  const auto from_image = tagger.tag(picture);
-  REQUIRE(from_view.size() == from_image.size());
-  for (std::size_t i = 0; i < from_view.size(); ++i) {
-    CHECK(from_view[i].label == from_image[i].label);
-    CHECK(from_view[i].score == from_image[i].score);
-  }
+  CHECK(tagger.tag(view) == tagger.tag(picture));
+  const std::uint8_t pixel[3]{};
+  constexpr int most = std::numeric_limits<int>::max();
+  CHECK(error_of([&] {
+          static_cast<void>(tagger.tag(q2l::ImageView{pixel, most, most}));
+        }).code() == ErrorCode::out_of_memory);
   CHECK(error_of([&] { static_cast<void>(tagger.tag(q2l::Image{})); }).code() ==
         ErrorCode::bad_argument);
 }
@@ -138,6 +154,8 @@ TEST_CASE("Thresholds, top-k and labels are options", "[tagger]") {
   CHECK(three.tag(picture).size() == 3);
   CHECK(error_of([] { static_cast<void>(Tagger::load(demo, {.thresholds = {2.0f}})); }).code() ==
         ErrorCode::bad_argument);
+  CHECK(error_of([] { static_cast<void>(Tagger::load(demo, {.best = 0})); }).code() ==
+        ErrorCode::bad_argument);
 
   const q2l::test::TemporaryFolder folder;
   const std::string names = (folder.path() / "labels.txt").string();
@@ -145,6 +163,97 @@ TEST_CASE("Thresholds, top-k and labels are options", "[tagger]") {
   const q2l::Error error =
       error_of([&] { static_cast<void>(Tagger::load(demo, {.labels_path = names})); });
   CHECK(error.code() == ErrorCode::label_count_mismatch);
+}
+
+TEST_CASE("Labels that nothing names are those of a data set with as many, and told to be guessed",
+          "[tagger]") {
+  const q2l::test::TemporaryFolder folder;
+  const std::string path = folder / "model.safetensors";
+  const q2l::MappedFile file(demo);
+  const q2l::Safetensors content = q2l::parse_safetensors(file.bytes());
+  constexpr std::size_t count = 20;
+  std::vector<q2l::TensorBytes> tensors;
+  for (const q2l::TensorEntry& tensor : content.tensors) {
+    q2l::TensorBytes& out = tensors.emplace_back(
+        q2l::TensorBytes{tensor.name, tensor.dtype, tensor.shape, tensor.storage});
+    const std::size_t axis = tensor.name == "query_embed.weight" ? 0 : 1;
+    if (axis == 1 && !tensor.name.starts_with("fc.")) continue;
+    out.bytes = out.bytes.first(out.bytes.size() / out.shape[axis] * count);
+    out.shape[axis] = count;
+  }
+  auto metadata = content.metadata;
+  for (const char* key : {"labels", "thresholds", "self_test"}) metadata.erase(key);
+  nlohmann::json config = nlohmann::json::parse(metadata.at("config"));
+  config["num_class"] = count;
+  metadata["config"] = config.dump();
+  q2l::write_safetensors(path, tensors, metadata);
+  const Tagger guessed = Tagger::load(path, {.threads = 1});
+  CHECK(guessed.labels_are_guessed());
+  CHECK(guessed.labels() == q2l::LabelSet::voc20());
+  metadata["labels"] = nlohmann::json(q2l::LabelSet::voc20().names()).dump();
+  q2l::write_safetensors(path, tensors, metadata);
+  CHECK_FALSE(Tagger::load(path, {.threads = 1}).labels_are_guessed());
+  CHECK_FALSE(Tagger::load(demo, {.threads = 1}).labels_are_guessed());
+}
+
+TEST_CASE("Scores are ranked by the options' thresholds and number of labels", "[tagger]") {
+  const std::size_t count = Tagger::load(demo, {.threads = 1}).labels().size();
+  std::vector<float> scores(count, 0.0f), own(count, 0.5f);
+  std::copy_n(std::array{0.5f, 0.9f, 0.2f, 0.7f}.begin(), 4, scores.begin());
+  std::copy_n(std::array{0.4f, 0.95f, 0.1f, 0.8f}.begin(), 4, own.begin());
+  using Labels = std::vector<std::size_t>;
+  const auto ranked = [&](const std::vector<float>& thresholds, std::optional<std::size_t> best) {
+    const Tagger tagger =
+        Tagger::load(demo, {.thresholds = thresholds, .best = best, .threads = 1});
+    Labels labels;
+    for (const q2l::Tag& tag : tagger.rank(scores)) {
+      CHECK(tag.score == scores[tag.index]);
+      CHECK(tag.label == tagger.labels()[tag.index]);
+      labels.push_back(tag.index);
+    }
+    for (const std::size_t wrong : {std::size_t{0}, std::size_t{3}, count - 1, count + 1000})
+      CHECK(error_of([&] { static_cast<void>(tagger.rank(std::vector<float>(wrong))); }).code() ==
+            ErrorCode::bad_argument);
+    return labels;
+  };
+  CHECK(ranked(own, {}) == Labels{0, 2});
+  CHECK(ranked({0.5f}, {}) == Labels{1, 3, 0});  // equal reaches it
+  CHECK(ranked({}, 3) == Labels{1, 3, 0});       // whatever the model's thresholds
+  CHECK(ranked({0.6f}, 3) == Labels{1, 3});
+  CHECK(ranked({0.1f}, 1) == Labels{1});
+  CHECK(ranked(own, 1).empty());
+}
+
+TEST_CASE("More pictures than go through the model together get what each gets alone", "[tagger]") {
+  const q2l::Image first = q2l::read_image(examples + "scene1.jpg");
+  const q2l::Image second = q2l::read_image(examples + "scene2.png");
+  std::vector<q2l::Image> pictures(16 + 3, first);
+  pictures.back() = second;
+  const Tagger tagger = Tagger::load(demo, {.threads = 2});
+  const auto scores = tagger.scores(pictures);
+  REQUIRE(scores.size() == pictures.size());
+  const auto alone = tagger.scores(std::span(&first, 1)).front();
+  for (std::size_t i = 0; i + 1 < scores.size(); ++i) CHECK(scores[i] == alone);
+  CHECK(scores.back() == tagger.scores(std::span(&second, 1)).front());
+}
+
+TEST_CASE("An explanation has the scores, tags and maps that are got one by one", "[tagger]") {
+  const Tagger tagger = Tagger::load(demo, {.threads = 2});
+  const q2l::Image picture = q2l::read_image(examples + "scene3.jpg");
+  const q2l::Explanation seen = tagger.explain(picture);
+  CHECK(seen.scores == tagger.scores(std::span(&picture, 1)).front());
+  CHECK(seen.tags == tagger.tag(picture));
+  REQUIRE(seen.tags.size() > 1);
+  std::vector<std::size_t> labels;
+  for (const q2l::Tag& tag : seen.tags) labels.push_back(tag.index);
+  const auto maps = tagger.attention(picture, labels);
+  REQUIRE(seen.maps.size() == maps.size());
+  for (std::size_t i = 0; i < maps.size(); ++i) {
+    CHECK(seen.maps[i].label == labels[i]);
+    CHECK(seen.maps[i].values == maps[i].values);
+  }
+  const Tagger none = Tagger::load(demo, {.thresholds = {1.0f}, .threads = 1});
+  CHECK(none.explain(picture).maps.empty());
 }
 
 TEST_CASE("Attention maps are the last decoder layer's, and show as Eigen matrices", "[tagger]") {
@@ -157,7 +266,7 @@ TEST_CASE("Attention maps are the last decoder layer's, and show as Eigen matric
   q2l::Session session(tagger.model(), runner, 1);
   const std::size_t side = tagger.config().image_size;
   std::vector<float> pixels(side * side * 3);
-  q2l::preprocess_into(picture, static_cast<int>(side), tagger.config().normalization, pixels);
+  q2l::preprocess_into(picture, side, tagger.config().normalization, pixels);
   const auto all = session.query(session.encode({pixels.data(), 1, side, side, 3}), {{}, true});
   CHECK(maps[0].values != maps[1].values);
   for (std::size_t i = 0; i < labels.size(); ++i) {
@@ -168,6 +277,9 @@ TEST_CASE("Attention maps are the last decoder layer's, and show as Eigen matric
         q2l::eigen_view(q2l::Matrix<const float>{map.values.data(), map.height, map.width});
     CHECK(view.sum() == Approx(1).margin(1e-5));
     CHECK(view.minCoeff() >= 0);
+    CHECK(q2l::eigen_map(all, 0, all.layers - 1, 0, labels[i])(0, 1) ==
+          all.map(0, all.layers - 1, 0, labels[i])[1]);
+    CHECK(q2l::eigen_logits(all)(0, static_cast<Eigen::Index>(labels[i])) == all.logits[labels[i]]);
   }
   CHECK(tagger.attention(picture, {}).empty());
   const std::vector<std::size_t> unknown{tagger.labels().size()};

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -51,8 +52,12 @@ class OutputFile {
     }
   }
 
-  /// Makes the file appear under its name, replacing one that was there.
+  /// Makes the file appear under its name, with the permissions of one that it replaces where the
+  /// file system knows them.
   void commit() {
+    struct stat before {};
+    if (::stat(path_.c_str(), &before) == 0)
+      static_cast<void>(::fchmod(file_.get(), before.st_mode & 07777));
     if (::fsync(file_.get()) != 0) fail("cannot write to disk", errno);
     if (std::rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot rename", errno);
     temporary_.clear();

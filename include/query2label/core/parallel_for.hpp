@@ -37,7 +37,8 @@ class TaskRunner {
   virtual ~TaskRunner() = default;
 
   /// Calls `work(w)` once for every w in 0 .. workers - 1, in any order, on any threads, at the
-  /// same time or one after the other, and returns when all calls have returned.
+  /// same time or one after the other, and returns when all calls have returned. May itself be
+  /// called by several threads at a time, and from inside `work`.
   virtual void run(std::size_t workers, WorkerFunction work) = 0;
 };
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "query2label/core/utf8.hpp"
 #include "query2label/image/image.hpp"
 
 namespace q2l::detail {
@@ -127,11 +128,6 @@ inline void fill_rectangle(Image& image, int left, int top, int width, int heigh
                    static_cast<std::size_t>(x)) *
                       3 +
                   c] = color[c];
-}
-
-/// Whether a byte continues a UTF-8 sequence that began before it.
-constexpr bool continues_character(char c) noexcept {
-  return (static_cast<unsigned char>(c) & 0xC0u) == 0x80;
 }
 
 /// How many glyphs a UTF-8 text takes: one for each character, however many bytes it has.

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -13,6 +12,8 @@
 #include <vector>
 
 #include "query2label/core/error.hpp"
+#include "query2label/core/fixed_decimals.hpp"
+#include "query2label/core/float_environment.hpp"
 #include "query2label/image/bitmap_text.hpp"
 #include "query2label/image/color_map.hpp"
 #include "query2label/image/image.hpp"
@@ -71,14 +72,6 @@ inline std::vector<float> upsample(std::span<const float> grid, int grid_height,
   return out;
 }
 
-/// "12.3%" or "0.973": the same in every locale.
-inline std::string fixed_decimals(float value, int decimals, std::string_view unit = "") {
-  std::array<char, 64> text;
-  const auto end = std::to_chars(text.data(), text.data() + text.size(), value,
-                                 std::chars_format::fixed, decimals);
-  return std::string(text.data(), end.ptr).append(unit);
-}
-
 /// The picture at a size that screens show well: its longer side within 320..1024 pixels.
 inline Image fit_for_display(const Image& picture) {
   const int longest = std::max(picture.width, picture.height);
@@ -121,8 +114,8 @@ inline void draw_legend(Image& canvas, int top, int scale, std::string_view labe
   draw_text(canvas, score_left, top + margin, score_text, scale, bright);
 
   const int bar_top = top + 2 * margin + line;
-  const std::string low_text = "attention " + fixed_decimals(100 * lowest, 1, "%");
-  const std::string high_text = fixed_decimals(100 * highest, 1, "%");
+  const std::string low_text = "attention " + fixed_decimals(100 * lowest, 1) + "%";
+  const std::string high_text = fixed_decimals(100 * highest, 1) + "%";
   draw_text(canvas, margin, bar_top, low_text, scale, dim);
   const int high_left = canvas.width - margin - width_of(high_text) + scale;
   draw_text(canvas, high_left, bar_top, high_text, scale, dim);
@@ -139,11 +132,12 @@ inline void draw_legend(Image& canvas, int top, int scale, std::string_view labe
 /// A picture with a label's attention over it and a legend below. `attention` [H, W] is the label's
 /// distribution over the grid of tokens, row by row: each cell's share, all of them 1 in sum. The
 /// legend names the label and its score, and shows the colours between the smallest and the largest
-/// share. Pictures are scaled for display, their longer side to 320..1024 pixels. Throws
-/// bad_argument for a grid of another size, a share that is not in 0..1, and what require_valid
-/// refuses.
+/// share. Pictures are scaled for display, their longer side to 320..1024 pixels. The same whatever
+/// the host's float environment. Throws bad_argument for a grid of another size, a share that is
+/// not in 0..1, and what require_valid refuses; out_of_memory.
 inline Image draw_heat_map(const Image& picture, std::span<const float> attention, int grid_height,
                            int grid_width, std::string_view label, float score) {
+  const FloatEnvironmentScope standard(FloatEnvironment::standard());
   require_valid(picture, "draw_heat_map");
   if (grid_height < 1 || grid_width < 1 ||
       attention.size() !=
@@ -157,31 +151,33 @@ inline Image draw_heat_map(const Image& picture, std::span<const float> attentio
       throw Error(ErrorCode::bad_argument, "a cell's share of the attention is not in 0..1",
                   {.subject = std::string(label), .actual = std::to_string(share)});
 
-  constexpr int narrowest = 240;
-  constexpr Color paper{28, 28, 34};
-  Image shown = detail::fit_for_display(picture);
-  const auto [lowest, highest] = std::minmax_element(attention.begin(), attention.end());
-  const float range = *highest - *lowest;
-  const std::vector<float> shares =
-      detail::upsample(attention, grid_height, grid_width, shown.height, shown.width);
-  for (std::size_t i = 0; i < shares.size(); ++i)
-    detail::tint(&shown.rgb[3 * i],
-                 range > 0 ? std::clamp((shares[i] - *lowest) / range, 0.0f, 1.0f) : 0.0f);
+  return with_memory_error("no memory to draw the heat map", "", [&] {
+    constexpr int narrowest = 240;
+    constexpr Color paper{28, 28, 34};
+    Image shown = detail::fit_for_display(picture);
+    const auto [lowest, highest] = std::minmax_element(attention.begin(), attention.end());
+    const float range = *highest - *lowest;
+    const std::vector<float> shares =
+        detail::upsample(attention, grid_height, grid_width, shown.height, shown.width);
+    for (std::size_t i = 0; i < shares.size(); ++i)
+      detail::tint(&shown.rgb[3 * i],
+                   range > 0 ? std::clamp((shares[i] - *lowest) / range, 0.0f, 1.0f) : 0.0f);
 
-  const int width = std::max(shown.width, narrowest);
-  const int scale = std::max(1, width / 320);
-  const int legend_height = (3 * 5 + 2 * detail::glyph_height) * scale;
-  Image canvas{width, shown.height + legend_height, {}};
-  canvas.rgb.resize(static_cast<std::size_t>(canvas.width) *
-                    static_cast<std::size_t>(canvas.height) * 3);
-  detail::fill_rectangle(canvas, 0, 0, canvas.width, canvas.height, paper);
-  const auto row_bytes = static_cast<std::ptrdiff_t>(shown.width) * 3;
-  const std::ptrdiff_t left = static_cast<std::ptrdiff_t>((width - shown.width) / 2) * 3;
-  for (std::ptrdiff_t y = 0; y < shown.height; ++y)
-    std::copy_n(shown.rgb.begin() + y * row_bytes, row_bytes,
-                canvas.rgb.begin() + y * static_cast<std::ptrdiff_t>(width) * 3 + left);
-  detail::draw_legend(canvas, shown.height, scale, label, score, *lowest, *highest);
-  return canvas;
+    const int width = std::max(shown.width, narrowest);
+    const int scale = std::max(1, width / 320);
+    const int legend_height = (3 * 5 + 2 * detail::glyph_height) * scale;
+    Image canvas{width, shown.height + legend_height, {}};
+    canvas.rgb.resize(static_cast<std::size_t>(canvas.width) *
+                      static_cast<std::size_t>(canvas.height) * 3);
+    detail::fill_rectangle(canvas, 0, 0, canvas.width, canvas.height, paper);
+    const auto row_bytes = static_cast<std::ptrdiff_t>(shown.width) * 3;
+    const std::ptrdiff_t left = static_cast<std::ptrdiff_t>((width - shown.width) / 2) * 3;
+    for (std::ptrdiff_t y = 0; y < shown.height; ++y)
+      std::copy_n(shown.rgb.begin() + y * row_bytes, row_bytes,
+                  canvas.rgb.begin() + y * static_cast<std::ptrdiff_t>(width) * 3 + left);
+    detail::draw_legend(canvas, shown.height, scale, label, score, *lowest, *highest);
+    return canvas;
+  });
 }
 
 }  // namespace q2l

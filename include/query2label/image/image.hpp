@@ -40,8 +40,15 @@ inline void require_valid(const Image& image, std::string_view subject) {
 /// How the bytes of one pixel are to be read.
 enum class ChannelOrder { rgb, bgr, rgba, bgra, gray };
 
-/// Pixels that belong to the host, 8 bit a channel. Strides are in bytes; a negative row stride
-/// reads upwards.
+/// Bytes that a pixel has at least.
+constexpr std::size_t channel_count(ChannelOrder order) noexcept {
+  if (order == ChannelOrder::gray) return 1;
+  return order == ChannelOrder::rgba || order == ChannelOrder::bgra ? 4 : 3;
+}
+
+/// Pixels that belong to the host, 8 bit a channel. Strides are in bytes; negative ones read
+/// backwards, 0 means that pixels or rows follow each other without a gap. A fourth channel that
+/// means nothing (BGRX) is passed over: `bgr` with a pixel stride of 4.
 struct ImageView {
   const std::uint8_t* pixels = nullptr;  ///< the first byte of the top left pixel
   int width = 0;
@@ -84,23 +91,36 @@ inline Image gather_rgb(const ImageView& view, std::array<int, 3> place, int alp
 }  // namespace detail
 
 /// A copy of the host's pixels as an Image, transparency composited on `background`.
-/// Throws bad_argument for a null pointer or a side below 1.
-inline Image to_rgb(const ImageView& view, Color background = white) {
+/// Throws bad_argument for a null pointer, a side below 1 or a pixel stride that is shorter than a
+/// pixel; out_of_memory.
+inline Image to_rgb(ImageView view, Color background = white) {
   if (view.pixels == nullptr || view.width < 1 || view.height < 1)
     throw Error(ErrorCode::bad_argument, "a view needs pixels and sides of at least 1",
                 {.subject = "ImageView",
                  .actual = std::to_string(view.width) + " x " + std::to_string(view.height)});
+  const auto channels = static_cast<std::ptrdiff_t>(channel_count(view.order));
+  if (view.pixel_stride == 0) view.pixel_stride = channels;
+  if (view.pixel_stride > -channels && view.pixel_stride < channels)
+    throw Error(ErrorCode::bad_argument, "pixels that overlap",
+                {.subject = "ImageView::pixel_stride",
+                 .expected = "0, or at least " + std::to_string(channels) + " bytes",
+                 .actual = std::to_string(view.pixel_stride)});
+  if (view.row_stride == 0) view.row_stride = view.width * view.pixel_stride;
+  const auto gather = [&](std::array<int, 3> place, int alpha) {
+    return with_memory_error("no memory to copy the picture", "",
+                             [&] { return detail::gather_rgb(view, place, alpha, background); });
+  };
   switch (view.order) {
     case ChannelOrder::rgb:
-      return detail::gather_rgb(view, {0, 1, 2}, -1, background);
+      return gather({0, 1, 2}, -1);
     case ChannelOrder::bgr:
-      return detail::gather_rgb(view, {2, 1, 0}, -1, background);
+      return gather({2, 1, 0}, -1);
     case ChannelOrder::rgba:
-      return detail::gather_rgb(view, {0, 1, 2}, 3, background);
+      return gather({0, 1, 2}, 3);
     case ChannelOrder::bgra:
-      return detail::gather_rgb(view, {2, 1, 0}, 3, background);
+      return gather({2, 1, 0}, 3);
     case ChannelOrder::gray:
-      return detail::gather_rgb(view, {0, 0, 0}, -1, background);
+      return gather({0, 0, 0}, -1);
   }
   throw Error(ErrorCode::bad_argument, "unknown channel order", {.subject = "ImageView::order"});
 }

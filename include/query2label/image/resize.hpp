@@ -6,11 +6,12 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "query2label/core/error.hpp"
+#include "query2label/core/float_environment.hpp"
 #include "query2label/image/image.hpp"
 
 namespace q2l {
@@ -130,27 +131,31 @@ inline std::vector<std::uint8_t> resize_columns(const std::uint8_t* in, std::siz
 /// The picture at width x height by antialiased bilinear resampling, equal byte for byte to
 /// Image.resize(..., BILINEAR) on RGB of Pillow before 13, which the models were trained with:
 /// first along the rows, then along the columns, rounding to 8 bit after each (Pillow 13 chooses
-/// the order); a side that keeps its length is left alone. Throws bad_argument for a size below 1
-/// and what require_valid refuses.
+/// the order); a side that keeps its length is left alone. The same whatever the host's float
+/// environment. Throws bad_argument for a size below 1 and what require_valid refuses;
+/// out_of_memory.
 inline Image resize_bilinear(const Image& image, int width, int height) {
   require_valid(image, "resize_bilinear");
   if (width < 1 || height < 1)
     throw Error(ErrorCode::bad_argument, "a picture's new size needs sides of at least 1",
                 {.subject = "resize_bilinear",
                  .actual = std::to_string(width) + " x " + std::to_string(height)});
-  if (width == image.width && height == image.height) return image;
-  std::vector<std::uint8_t> rows;
-  const std::uint8_t* pixels = image.rgb.data();
-  if (width != image.width) {
-    rows = detail::resize_rows(pixels, static_cast<std::size_t>(image.height),
-                               static_cast<std::size_t>(image.width),
-                               detail::make_resize_weights(image.width, width));
-    if (height == image.height) return {width, height, std::move(rows)};
-    pixels = rows.data();
-  }
-  return {width, height,
-          detail::resize_columns(pixels, static_cast<std::size_t>(width) * 3,
-                                 detail::make_resize_weights(image.height, height))};
+  return with_memory_error("no memory to resize the picture", "", [&]() -> Image {
+    const FloatEnvironmentScope standard(FloatEnvironment::standard());
+    if (width == image.width && height == image.height) return image;
+    std::vector<std::uint8_t> rows;
+    const std::uint8_t* pixels = image.rgb.data();
+    if (width != image.width) {
+      rows = detail::resize_rows(pixels, static_cast<std::size_t>(image.height),
+                                 static_cast<std::size_t>(image.width),
+                                 detail::make_resize_weights(image.width, width));
+      if (height == image.height) return {width, height, std::move(rows)};
+      pixels = rows.data();
+    }
+    return {width, height,
+            detail::resize_columns(pixels, static_cast<std::size_t>(width) * 3,
+                                   detail::make_resize_weights(image.height, height))};
+  });
 }
 
 }  // namespace q2l

@@ -330,6 +330,12 @@ TEST_CASE("A misspelt key of the configuration is told with the one it resembles
     CHECK(result.status == 0);
     CHECK(result.err.find("'nhead' means nothing; did you mean 'nheads'?") != std::string::npos);
     CHECK(result.err.find("image_sizes") == std::string::npos);
+    arguments.push_back("--strict");
+    const auto refused = run(arguments);
+    CHECK(refused.status == 3);
+    CHECK(refused.out.empty());
+    CHECK(lines_in(refused.err) == 1);
+    CHECK(refused.err.find("'nhead' means nothing; did you mean 'nheads'?") != std::string::npos);
   }
 }
 
@@ -535,8 +541,13 @@ TEST_CASE("What a model's configuration leaves open is told", "[command]") {
   const std::string alone = folder.write("model.pkl", content_of(tiny_model));
   const Result result = run({"tag", "--model", alone, demo_pictures + "/scene1.jpg"});
   CHECK(result.status == 0);
-  CHECK(lines_in(result.err) == 1);
+  CHECK(lines_in(result.err) == 2);
   CHECK(result.err.find("'nheads'; 4 is assumed") != std::string::npos);
+  CHECK(result.err.find("'orid_norm'; false is assumed") != std::string::npos);
+  CHECK(run({"tag", "--strict", "--model", alone, demo_pictures + "/scene1.jpg"}).status == 3);
+  CHECK(run({"convert", "--strict", alone, folder / "out.safetensors"}).status == 3);
+  CHECK(!std::filesystem::exists(folder / "out.safetensors"));
+  CHECK(tag({"--strict", demo_pictures + "/scene1.jpg"}).status == 0);
 }
 
 TEST_CASE("What a model is is told line by line", "[command]") {

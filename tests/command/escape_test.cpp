@@ -27,7 +27,7 @@ TEST_CASE("The tags of a CSV line come apart again whatever the labels hold", "[
   const q2l::LabelSet labels(names);
   const std::vector<float> scores(names.size(), 0.5f);
   Record record{"x;y.jpg", 2, 1, {}, scores};
-  for (std::size_t k = 0; k < names.size(); ++k) record.tags.push_back({k, scores[k]});
+  for (std::size_t k = 0; k < names.size(); ++k) record.tags.push_back({names[k], scores[k], k});
   const std::string line = RecordLines(Format::csv, labels, false).result(record);
   const std::vector<std::string> fields =
       q2l::detail::split_csv(std::string_view(line).substr(0, line.size() - 1), {});

@@ -12,7 +12,7 @@
 
 #include "q2l/escape.hpp"
 #include "q2l/record.hpp"
-#include "query2label/image/heat_map.hpp"
+#include "query2label/core/fixed_decimals.hpp"
 
 #ifdef Q2L_COMMAND
 #include "command/program.hpp"
@@ -64,15 +64,14 @@ class CommaLocale {
 
 }  // namespace
 
-TEST_CASE("Lines and heat maps have points in their numbers whatever the locale", "[command]") {
+TEST_CASE("Numbers have points whatever the locale", "[command]") {
   const CommaLocale locale;
   if (!locale.is_installed()) return;
   using namespace q2l::command;
   CHECK(shortest(0.625f) == "0.625");
-  CHECK(fixed(1234.5, 2) == "1234.50");
-  CHECK(q2l::detail::fixed_decimals(12.25f, 1, "%") == "12.2%");
+  CHECK(q2l::fixed_decimals(1234.5, 2) == "1234.50");
   const std::vector<float> scores = {0.75f, 0.5f};
-  const Record record{"a.jpg", 1024, 768, {{0, 0.75f}}, scores};
+  const Record record{"a.jpg", 1024, 768, {{"cat", 0.75f, 0}}, scores};
   const q2l::LabelSet labels({"cat", "dog"});
   CHECK(RecordLines(Format::text, labels, true).result(record) == "a.jpg: cat 0.750, dog 0.500\n");
   CHECK(RecordLines(Format::csv, labels, true).result(record) ==

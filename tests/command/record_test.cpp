@@ -19,7 +19,11 @@ const LabelSet record_labels({"cat", "hot dog", "say \"hi\"", "a,b"});
 const std::vector<float> record_scores = {0.9f, 0.1f, 0.75f, 0.625f};
 
 Record record(const std::string& path) {
-  return {path, 640, 480, {{0, 0.9f}, {2, 0.75f}, {3, 0.625f}}, record_scores};
+  return {path,
+          640,
+          480,
+          {{"cat", 0.9f, 0}, {"say \"hi\"", 0.75f, 2}, {"a,b", 0.625f, 3}},
+          record_scores};
 }
 
 }  // namespace

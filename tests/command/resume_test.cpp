@@ -32,7 +32,7 @@ std::string complete_output(const RecordLines& lines) {
   std::string text = lines.heading();
   for (std::size_t i = 0; i < paths().size(); ++i)
     text += i % 3 == 2 ? lines.failure(paths()[i], {q2l::ErrorCode::bad_image, "broken"})
-                       : lines.result({paths()[i], 3, 4, {{1, 0.5f}}, scores});
+                       : lines.result({paths()[i], 3, 4, {{"dog", 0.5f, 1}}, scores});
   return text;
 }
 
@@ -151,7 +151,7 @@ TEST_CASE("A full disk is an output failure that names the file and the reason",
 
 TEST_CASE("Outputs that cannot be opened are refused", "[command]") {
   const TemporaryFolder folder;
-  CHECK(failure_of([&] { ResultOutput(folder.path(), false); }).code() == ExitCode::output);
+  CHECK(failure_of([&] { ResultOutput(folder.path(), false); }).code() == ExitCode::usage);
   CHECK(failure_of([&] { ResultOutput(folder / "none/out", false); }).code() == ExitCode::output);
   REQUIRE(::mkfifo((folder / "pipe").c_str(), 0600) == 0);
   CHECK(failure_of([&] { ResultOutput(folder / "pipe", false); }).code() == ExitCode::usage);

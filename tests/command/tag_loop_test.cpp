@@ -46,14 +46,12 @@ struct Run {
           return at < paths.size() ? std::optional(paths[at++]) : std::nullopt;
         },
         {});
-    TagSteps steps{
-        .read = read,
-        .score = [this](std::span<const Image> images) { return score(images); },
-        .rank = [](std::span<const float> scores) { return q2l::labels_above(scores, 0.5f); },
-        .illustrate = {},
-        .report = [this](const std::string& line) { messages.push_back(line); },
-        .stopped = [this] { return static_cast<int>(batches.size()) >= stop_after; },
-        .stop = [] {}};
+    TagSteps steps{.read = read,
+                   .explain = [this](std::span<const Image> images) { return explain(images); },
+                   .illustrate = {},
+                   .report = [this](const std::string& line) { messages.push_back(line); },
+                   .stopped = [this] { return static_cast<int>(batches.size()) >= stop_after; },
+                   .stop = [] {}};
     summary = TagLoop(steps, batch, readers, lines, output, progress).run(source, finished);
     output.finish();
     return content_of(folder / "out");
@@ -66,15 +64,17 @@ struct Run {
     return ReadPicture::whole({width, 1, {}});
   }
 
-  std::vector<std::vector<float>> score(std::span<const Image> images) {
-    std::vector<std::vector<float>> scores;
+  std::vector<q2l::Explanation> explain(std::span<const Image> images) {
+    std::vector<q2l::Explanation> seen;
     for (const Image& image : images) {
       if (image.width == 1000) throw std::bad_alloc();
       if (image.width == 2000) throw Error(ErrorCode::non_finite_output, "not a number");
-      scores.push_back({static_cast<float>(image.width) / 16, 0.25f});
+      const float score = static_cast<float>(image.width) / 16;
+      seen.push_back({{score, 0.25f}, {}, {}});
+      if (score >= 0.5f) seen.back().tags.push_back({"cat", score, 0});
     }
     batches.push_back(images.size());
-    return scores;
+    return seen;
   }
 };
 
@@ -158,17 +158,18 @@ TEST_CASE("A failing output ends a run whose list of paths is still open", "[com
         return std::nullopt;
       },
       {});
-  TagSteps steps{
-      .read =
-          [](const std::string&) {
-            return ReadPicture::whole({1, 1, {0, 0, 0}});
-          },
-      .score = [](std::span<const Image>) { return std::vector<std::vector<float>>{{0.5f}}; },
-      .rank = [](std::span<const float> scores) { return q2l::best_labels(scores, 1); },
-      .illustrate = {},
-      .report = [](const std::string&) {},
-      .stopped = [&] { return stopped.load(); },
-      .stop = [&] { stopped = true; }};
+  TagSteps steps{.read =
+                     [](const std::string&) {
+                       return ReadPicture::whole({1, 1, {0, 0, 0}});
+                     },
+                 .explain =
+                     [](std::span<const Image>) {
+                       return std::vector<q2l::Explanation>{{{0.5f}, {{"cat", 0.5f, 0}}, {}}};
+                     },
+                 .illustrate = {},
+                 .report = [](const std::string&) {},
+                 .stopped = [&] { return stopped.load(); },
+                 .stop = [&] { stopped = true; }};
   TagLoop loop(steps, 1, 1, lines, output, progress);
   CHECK_THROWS_AS(loop.run(source, {}), Failure);
   CHECK(stopped);

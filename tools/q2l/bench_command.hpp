@@ -12,9 +12,9 @@
 #include <string_view>
 #include <vector>
 
-#include "q2l/config_warnings.hpp"
 #include "q2l/escape.hpp"
 #include "q2l/fma_peak.hpp"
+#include "q2l/load_tagger.hpp"
 #include "q2l/multiply_adds.hpp"
 #include "q2l/options.hpp"
 #include "query2label/core/aligned_buffer.hpp"
@@ -169,9 +169,8 @@ inline TimedModel load_timed_model(const ModelOptions& options,
                                     : PrecisionPlan(precision),
                                 weight_options);
   }
-  ModelFile file =
-      open_model_file(options.model, options.config, {}, weight_options, options.precision);
-  warn_of(file.config);
+  ModelFile file = open_model(options, weight_options, options.precision);
+  check_config(options, file.config);
   return TimedModel::load(file.weights, file.config);
 }
 

@@ -21,12 +21,13 @@
 #include <utility>
 #include <vector>
 
-#include "q2l/config_warnings.hpp"
+#include "q2l/load_tagger.hpp"
 #include "q2l/options.hpp"
 #include "q2l/picture_source.hpp"
 #include "q2l/precision_conversion.hpp"
 #include "query2label/core/error.hpp"
 #include "query2label/core/file_descriptor.hpp"
+#include "query2label/core/machine_threads.hpp"
 #include "query2label/core/thread_pool.hpp"
 #include "query2label/model/model_file.hpp"
 #include "query2label/model/self_test.hpp"
@@ -139,15 +140,8 @@ inline std::string make_self_test(const std::vector<float>& wide, const Query2La
 /// A tensor's elements in row-major order: the file's own bytes where they lie so, else as f32 in
 /// `made`.
 inline TensorBytes bytes_of(const TensorEntry& entry, std::list<std::vector<float>>& made) {
-  const std::vector<std::uint64_t> packed = row_major_strides(entry.shape);
-  bool in_order = true;
-  for (std::size_t d = 0; d < packed.size(); ++d)
-    in_order = in_order && (entry.shape[d] <= 1 || entry.strides[d] == packed[d]);
-  if (in_order) {
-    const std::size_t size = size_of(entry.dtype);
-    return {entry.name, entry.dtype, entry.shape,
-            entry.storage.subspan(static_cast<std::size_t>(entry.storage_offset) * size,
-                                  static_cast<std::size_t>(entry.element_count()) * size)};
+  if (const auto bytes = entry.row_major_bytes()) {
+    return {entry.name, entry.dtype, entry.shape, *bytes};
   }
   made.push_back(entry.read<float>());
   return {entry.name, Dtype::f32, entry.shape, std::as_bytes(std::span(made.back()))};
@@ -167,11 +161,10 @@ inline void run_convert(const ConvertOptions& options) {
         identity && identity == identity_of(options.output))
       throw Failure(ExitCode::usage, options.output + ": is read for the conversion");
   detail::require_replaceable(options.output);
-  const Tagger tagger = Tagger::load(options.model.model, {.config_path = options.model.config,
-                                                           .labels_path = options.model.labels,
-                                                           .self_test = true});
-  warn_of(tagger.config());
-  const ModelFile file = open_model_file(options.model.model, options.model.config);
+  const Tagger tagger =
+      Tagger::load(options.model.model, tagger_options(options.model, {.self_test = true}));
+  check_model(options.model, tagger);
+  const ModelFile file = open_model(options.model);
   if (file.weights.source().packed)
     throw Error(ErrorCode::unsupported, "a packed file cannot be converted; convert the plain one",
                 {.path = options.model.model});
@@ -190,8 +183,7 @@ inline void run_convert(const ConvertOptions& options) {
   }();
   std::map<std::string, std::string> metadata = {
       {"format", "query2label"}, {"config", detail::complete_document(file).dump()}};
-  if (!file.labels.empty() || !options.model.labels.empty())
-    metadata["labels"] = nlohmann::json(tagger.labels().names()).dump();
+  metadata["labels"] = nlohmann::json(tagger.labels().names()).dump();
   if (!file.thresholds.empty()) metadata["thresholds"] = nlohmann::json(file.thresholds).dump();
 
   PrecisionConversion conversion(options);
@@ -202,7 +194,7 @@ inline void run_convert(const ConvertOptions& options) {
     for (const std::string& name : file.weights.names())
       if (!detail::is_derived(name) && !name.ends_with("weight_scale"))
         shapes.emplace(name, file.weights.shape(name));
-    ModelFile again = open_model_file(options.model.model, options.model.config);
+    ModelFile again = open_model(options.model);
     again.weights.set_precision(plan);
     const auto model = Query2Label<>::load(again.weights, again.config);
     metadata["self_test"] = detail::make_self_test(wide, model);

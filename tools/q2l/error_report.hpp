@@ -6,10 +6,12 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "q2l/escape.hpp"
+#include "q2l/load_tagger.hpp"
 #include "q2l/options.hpp"
 #include "query2label/core/counter_random.hpp"
 #include "query2label/core/layer_observer.hpp"
@@ -44,7 +46,7 @@ class OutputRecorder final : public LayerObserver {
 inline void report_errors(const BenchOptions& options) {
   ThreadPool pool(options.threads);
   const auto run = [&](std::optional<Precision> precision, OutputRecorder& recorder) {
-    ModelFile file = open_model_file(options.model.model, options.model.config, {}, {}, precision);
+    ModelFile file = open_model(options.model, {}, precision);
     const PrecisionPlan plan = file.weights.precision();
     const auto model = Query2Label<>::load(file.weights, file.config);
     const std::size_t side = file.config.image_size;
@@ -52,11 +54,12 @@ inline void report_errors(const BenchOptions& options) {
     Session session(model, pool, options.threads);
     session.set_observer(&recorder);
     const auto logits = session.query(session.encode({values.data(), 1, side, side, 3})).logits;
-    return std::pair(plan, logits);
+    return std::tuple(plan, logits, file.config);
   };
   OutputRecorder wide, narrow;
-  const auto expected = run(Precision::f32, wide).second;
-  const auto [plan, logits] = run(options.model.precision, narrow);
+  const auto expected = std::get<1>(run(Precision::f32, wide));
+  const auto [plan, logits, config] = run(options.model.precision, narrow);
+  check_config(options.model, config);
   std::printf("%-60s %9s %9s\n", "layer", "precision", "error");
   for (std::size_t i = 0; i < wide.outputs().size(); ++i) {
     const auto& [layer, values] = wide.outputs()[i];

@@ -23,14 +23,6 @@ inline std::string shortest(float value) {
   return {digits, end};
 }
 
-/// With a fixed number of decimals, for people to read.
-inline std::string fixed(double value, int decimals) {
-  char digits[64];
-  const auto end =
-      std::to_chars(digits, digits + sizeof digits, value, std::chars_format::fixed, decimals).ptr;
-  return {digits, end};
-}
-
 /// `bytes` in hexadecimal.
 inline std::string hex(std::string_view bytes) {
   std::string out;

@@ -27,6 +27,7 @@
 #include "q2l/read_pictures.hpp"
 #include "q2l/voc_annotations.hpp"
 #include "query2label/core/error.hpp"
+#include "query2label/core/fixed_decimals.hpp"
 #include "query2label/core/thread_pool.hpp"
 #include "query2label/image/read_image.hpp"
 #include "query2label/metrics/average_precision.hpp"
@@ -97,7 +98,7 @@ inline Judged score(const Tagger& tagger, std::span<const AnnotatedPicture> pict
   return judged;
 }
 
-inline std::string percent(double part) { return fixed(100 * part, 2); }
+inline std::string percent(double part) { return fixed_decimals(100 * part, 2); }
 
 inline void print_figures(std::string_view name, const PrecisionRecall& figures) {
   std::printf("%-20.*s", static_cast<int>(name.size()), name.data());
@@ -114,10 +115,10 @@ inline void print_report(const ScoredImages& set, const LabelSet& labels, float 
               percent(precision.mean).c_str(), counted, labels.size());
 
   std::printf("%-20s %6s %6s %6s %6s %6s %6s\n", "", "CP", "CR", "CF1", "OP", "OR", "OF1");
-  const std::string above = "score >= " + fixed(threshold, 2);
+  const std::string above = "score >= " + fixed_decimals(threshold, 2);
   print_figures(above, precision_recall_above(set, threshold));
   print_figures("best 3", precision_recall_best(set));
-  print_figures("best 3, >= " + fixed(threshold, 2),
+  print_figures("best 3, >= " + fixed_decimals(threshold, 2),
                 precision_recall_best_above(set, 3, threshold));
 
   std::printf("\n%6s %9s  label\n", "AP", "positives");

@@ -16,6 +16,7 @@
 #include "q2l/exit_code.hpp"
 #include "q2l/picture_source.hpp"
 #include "query2label/core/crc32.hpp"
+#include "query2label/core/utf8.hpp"
 
 namespace q2l::command {
 
@@ -43,10 +44,14 @@ class HeatMapFiles {
   }
 
  private:
+  /// Bytes, so that a name with all its parts has no more than the 255 of most file systems.
+  static constexpr std::size_t longest_name = 150;
+
   std::string name_of(const FoundPicture& picture) {
     const std::size_t file_name = picture.name.find_last_of('/') + 1;
     const std::string whole =
-        picture.name.substr(0, file_name) + cut(picture.name.substr(file_name), 150);
+        picture.name.substr(0, file_name) +
+        std::string(utf8_prefix(std::string_view(picture.name).substr(file_name), longest_name));
     const std::lock_guard lock(mutex_);
     for (int number = 1;; ++number) {
       const std::string name = number == 1 ? whole : whole + "-" + std::to_string(number);
@@ -72,20 +77,7 @@ class HeatMapFiles {
       const char byte = static_cast<char>(checksum >> shift & 0xFFu);
       digits += hex(std::string_view(&byte, 1));
     }
-    return cut(std::move(name), longest - checksum_digits - 1) + '-' + digits;
-  }
-
-  /// At most `most` bytes, so that a name with all its parts has no more than the 255 of most file
-  /// systems.
-  static std::string cut(std::string name, std::size_t most) {
-    if (name.size() > most) {
-      const auto continues = [&] {
-        return (static_cast<unsigned char>(name[most]) & 0xC0) == 0x80;
-      };
-      while (most > 0 && continues()) --most;
-      name.resize(most);
-    }
-    return name;
+    return std::string(utf8_prefix(name, longest - checksum_digits - 1)) + '-' + digits;
   }
 
   static void make(const std::filesystem::path& folder) {

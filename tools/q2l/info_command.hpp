@@ -12,9 +12,10 @@
 #include <string_view>
 #include <vector>
 
-#include "q2l/config_warnings.hpp"
 #include "q2l/escape.hpp"
+#include "q2l/load_tagger.hpp"
 #include "q2l/options.hpp"
+#include "query2label/core/fixed_decimals.hpp"
 #include "query2label/core/parallel_for.hpp"
 #include "query2label/model/model_file.hpp"
 #include "query2label/model/session.hpp"
@@ -25,12 +26,12 @@ namespace detail {
 
 /// A count for people: "11.2 million".
 inline std::string rounded(std::uint64_t count) {
-  if (count >= 1'000'000) return fixed(static_cast<double>(count) / 1e6, 1) + " million";
+  if (count >= 1'000'000) return fixed_decimals(static_cast<double>(count) / 1e6, 1) + " million";
   return std::to_string(count);
 }
 
 inline std::string megabytes(std::uint64_t bytes) {
-  return fixed(static_cast<double>(bytes) / 1e6, 1) + " MB";
+  return fixed_decimals(static_cast<double>(bytes) / 1e6, 1) + " MB";
 }
 
 inline std::string joined(const std::vector<std::string>& parts) {
@@ -120,8 +121,7 @@ struct FileSummary {
 };
 
 inline FileSummary summarize(const ModelOptions& options) {
-  const ModelFile file = open_model_file(options.model, options.config);
-  warn_of(file.config);
+  const ModelFile file = open_model(options);
   FileSummary summary{std::string(format_name(file.weights.source().format)),
                       file.weights.source().note,
                       "",
@@ -131,7 +131,7 @@ inline FileSummary summarize(const ModelOptions& options) {
   std::map<std::string_view, std::size_t> types;
   for (const std::string& name : file.weights.names()) {
     summary.elements += file.weights.entry(name).element_count();
-    if (!file.weights.source().packed) ++types[to_string(file.weights.dtype(name))];
+    if (!file.weights.source().packed) ++types[to_string(file.weights.entry(name).dtype)];
   }
   for (const TensorEntry& buffer : file.weights.source().buffers) ++types[to_string(buffer.dtype)];
   for (const auto& [type, count] : types) {
@@ -155,9 +155,8 @@ inline FileSummary summarize(const ModelOptions& options) {
 /// Prints what a model is: loads it, so that a damaged one fails. `measure` also runs it once.
 inline void run_info(const ModelOptions& options, bool measure) {
   const detail::FileSummary file = detail::summarize(options);
-  const Tagger tagger = Tagger::load(
-      options.model,
-      {.config_path = options.config, .labels_path = options.labels, .self_test = true});
+  const Tagger tagger = Tagger::load(options.model, tagger_options(options, {.self_test = true}));
+  check_model(options, tagger);
   const ModelConfig& config = tagger.config();
   const TransformerShape& shape = config.transformer;
 

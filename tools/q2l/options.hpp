@@ -23,9 +23,9 @@
 #pragma GCC diagnostic pop
 #endif
 
+#include "query2label/core/machine_threads.hpp"
 #include "query2label/core/precision.hpp"
 #include "query2label/core/schedule.hpp"
-#include "query2label/core/thread_pool.hpp"
 #include "query2label/model/calibration.hpp"
 
 namespace q2l::command {
@@ -36,6 +36,8 @@ struct ModelOptions {
   std::string config;                       ///< empty: beside the model or inside it
   std::string labels;                       ///< empty: the model's own
   std::optional<Precision> precision = {};  ///< nothing: the model's own
+  std::string state_dict;                   ///< of a checkpoint with several; empty: the preferred
+  bool strict = false;                      ///< nothing about the configuration may be in doubt
 };
 
 struct TagOptions {
@@ -112,13 +114,18 @@ inline CLI::Validator from_one_to(std::size_t most) {
   return CLI::Range(std::size_t{1}, most).description("");
 }
 
-inline void add_config_option(CLI::App& app, ModelOptions& options) {
+inline void add_source_options(CLI::App& app, ModelOptions& options) {
   app.add_option("--config", options.config, "configuration of a checkpoint (default: beside it)")
       ->type_name("JSON");
+  app.add_option("--state-dict", options.state_dict,
+                 "dictionary of tensors to take from a checkpoint with several, as info names it")
+      ->type_name("NAME");
+  app.add_flag("--strict", options.strict,
+               "fail where the configuration would only be warned of: misspelt keys, guesses");
 }
 
 inline void add_model_options(CLI::App& app, ModelOptions& options) {
-  add_config_option(app, options);
+  add_source_options(app, options);
   app.add_option("--labels", options.labels,
                  "names of the labels, one a line, or id,name in a .csv")
       ->type_name("FILE");
@@ -243,7 +250,7 @@ inline void add_bench_options(CLI::App& app, BenchOptions& options,
                                "model file, checkpoint, or JSON description of one whose weights "
                                "are to be made up");
   if (default_model.empty()) model->required();
-  add_config_option(app, options.model);
+  add_source_options(app, options.model);
   add_precision_option(app, options.model.precision,
                        "f32, bf16, or int8 of a calibrated model (default: the model's own)");
   add_run_options(app, options.threads, options.batch, options.schedule);

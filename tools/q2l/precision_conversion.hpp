@@ -16,16 +16,17 @@
 #include <utility>
 #include <vector>
 
+#include "q2l/load_tagger.hpp"
 #include "q2l/message.hpp"
 #include "q2l/options.hpp"
 #include "q2l/picture_source.hpp"
 #include "q2l/progress.hpp"
 #include "query2label/core/bfloat16.hpp"
+#include "query2label/core/machine_threads.hpp"
 #include "query2label/core/thread_pool.hpp"
 #include "query2label/image/preprocess.hpp"
 #include "query2label/image/read_image.hpp"
 #include "query2label/model/calibration.hpp"
-#include "query2label/model/model_file.hpp"
 #include "query2label/model/query2label_model.hpp"
 #include "query2label/model/session.hpp"
 #include "query2label/weights/safetensors_writer.hpp"
@@ -62,7 +63,6 @@ class PrecisionConversion {
       });
       progress.hide();
       keep_within(plan, damages, *options_.error_budget);
-      plan.except(first, Precision::f32);
       std::printf("%-60s %8s precision\n", "layer", "damage");
       for (const LayerDamage& damage : damages) {
         std::printf("%-60s %8.2e %s\n", damage.layer.c_str(), damage.error,
@@ -155,7 +155,7 @@ class PrecisionConversion {
   }
 
   void read_pictures() {
-    const ModelFile file = open_model_file(options_.model.model, options_.model.config);
+    const ModelFile file = open_model(options_.model);
     const std::size_t side = file.config.image_size;
     const std::size_t size = side * side * 3;
     if (options_.calibrate.empty()) {  // any input shows which layers there are
@@ -211,7 +211,7 @@ class PrecisionConversion {
   }
 
   std::vector<float> run(const PrecisionPlan& plan, LayerObserver* observer, std::string* first) {
-    ModelFile file = open_model_file(options_.model.model, options_.model.config);
+    ModelFile file = open_model(options_.model);
     file.weights.set_precision(plan);
     const auto model = Query2Label<>::load(file.weights, file.config);
     ThreadPool pool(machine_threads());

@@ -11,7 +11,7 @@
 #include <string>
 #include <utility>
 
-#include "q2l/escape.hpp"
+#include "query2label/core/fixed_decimals.hpp"
 
 namespace q2l::command {
 
@@ -51,7 +51,8 @@ class Progress {
     } else {
       text = std::to_string(done) + " pictures";
     }
-    if (seconds > 0) text += ", " + fixed(static_cast<double>(done) / seconds, 1) + " a second";
+    if (seconds > 0)
+      text += ", " + fixed_decimals(static_cast<double>(done) / seconds, 1) + " a second";
     if (failed > 0) text += ", " + std::to_string(failed) + " failed";
     return text;
   }

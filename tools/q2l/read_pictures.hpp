@@ -37,13 +37,13 @@ struct ReadPicture {
 using PictureOrError = std::variant<ReadPicture, Error>;
 
 /// The pictures that `read(i)` gives for i below `count`, called on the threads of `readers`. An
-/// Error that it throws is that picture's.
+/// Error that it throws is that picture's, and so is a want of memory.
 template <class Read>
 std::vector<PictureOrError> read_pictures(ThreadPool& readers, std::size_t count, Read&& read) {
   std::vector<PictureOrError> pictures(count);
   parallel_for(readers, readers.threads(), count, [&](std::size_t i, std::size_t) {
     try {
-      pictures[i] = read(i);
+      pictures[i] = with_memory_error("no memory for the picture", "", [&] { return read(i); });
     } catch (const Error& error) {
       pictures[i] = error;
     }

@@ -9,9 +9,10 @@
 
 #include "q2l/escape.hpp"
 #include "query2label/core/error.hpp"
+#include "query2label/core/fixed_decimals.hpp"
 #include "query2label/core/utf8.hpp"
 #include "query2label/labels/label_set.hpp"
-#include "query2label/labels/ranking.hpp"
+#include "query2label/tagger.hpp"
 
 namespace q2l::command {
 
@@ -35,7 +36,7 @@ struct Record {
   std::string path;
   int width = 0;
   int height = 0;
-  std::vector<RankedLabel> tags;  ///< best first
+  std::vector<Tag> tags;          ///< best first
   std::span<const float> scores;  ///< [K]
 };
 
@@ -108,9 +109,9 @@ class RecordLines {
   [[nodiscard]] std::string json(const Record& record) const {
     std::string line = "{" + json_path(record.path) + ",\"width\":" + std::to_string(record.width) +
                        ",\"height\":" + std::to_string(record.height) + ",\"tags\":[";
-    for (const RankedLabel& tag : record.tags) {
+    for (const Tag& tag : record.tags) {
       if (line.back() != '[') line += ',';
-      line += json_score(tag.label, tag.score);
+      line += json_score(tag.index, tag.score);
     }
     line += ']';
     if (all_scores_) {
@@ -125,10 +126,10 @@ class RecordLines {
   [[nodiscard]] std::string csv(const Record& record) const {
     std::string names;
     std::string scores;
-    for (const RankedLabel& tag : record.tags) {
+    for (const Tag& tag : record.tags) {
       const std::string_view separator = names.empty() && scores.empty() ? "" : ";";
       names += separator;
-      names += escape_item(labels_[tag.label]);
+      names += escape_item(tag.label);
       scores += separator;
       scores += shortest(tag.score);
     }
@@ -144,7 +145,7 @@ class RecordLines {
     std::string_view separator = " ";
     const auto add = [&](std::size_t label, float score) {
       line += separator;
-      line += escape_line(labels_[label]) + ' ' + fixed(score, 3);
+      line += escape_line(labels_[label]) + ' ' + fixed_decimals(score, 3);
       separator = ", ";
     };
     if (all_scores_)
@@ -152,7 +153,7 @@ class RecordLines {
     else if (record.tags.empty())
       line += " (no label reaches its threshold)";
     else
-      for (const RankedLabel& tag : record.tags) add(tag.label, tag.score);
+      for (const Tag& tag : record.tags) add(tag.index, tag.score);
     return line + '\n';
   }
 

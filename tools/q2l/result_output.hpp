@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -28,6 +29,7 @@ class ResultOutput {
   /// lost to a forgotten option.
   ResultOutput(const std::string& path, bool resume) : name_(path), owned_(true) {
     descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0666);
+    if (descriptor_ < 0 && errno == EISDIR) throw Failure(ExitCode::usage, path + ": is a folder");
     if (descriptor_ < 0) fail("cannot open");
     try {
       struct stat status {};
@@ -93,12 +95,14 @@ class ResultOutput {
       lines.remove_prefix(static_cast<std::size_t>(count));
     }
     complete_ += static_cast<off_t>(all.size());
+    if (regular_ && (++unsynced_ == most_unsynced || Clock::now() - synced_ > longest_unsynced))
+      sync();
   }
 
   /// Makes sure that all lines are on disk. Call once at the end.
   void finish() {
     if (!owned_) return;
-    if (regular_ && ::fsync(descriptor_) != 0) fail("cannot write to disk");
+    if (regular_) sync();
     if (::close(std::exchange(descriptor_, -1)) != 0) fail("cannot close");
   }
 
@@ -109,12 +113,24 @@ class ResultOutput {
   [[noreturn]] void fail(std::string_view attempt) const {
     throw Failure(ExitCode::output, message(attempt, errno));
   }
+  /// Should the power fail, only what was written since is lost.
+  void sync() {
+    if (::fsync(descriptor_) != 0) fail("cannot write to disk");
+    unsynced_ = 0;
+    synced_ = Clock::now();
+  }
+
+  using Clock = std::chrono::steady_clock;
+  static constexpr int most_unsynced = 64;  ///< writes
+  static constexpr std::chrono::seconds longest_unsynced{2};
 
   std::string name_;
   int descriptor_ = -1;
   bool owned_ = false;
   bool regular_ = false;
   off_t complete_ = 0;  ///< where the last complete line ends
+  int unsynced_ = 0;    ///< writes that may not be on disk
+  Clock::time_point synced_ = Clock::now();
 };
 
 }  // namespace q2l::command

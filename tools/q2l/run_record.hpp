@@ -64,6 +64,7 @@ inline nlohmann::json describe_run(const TagOptions& options, const Tagger& tagg
   if (const auto crc = detail::config_crc32(options.model)) run["config"] = *crc;
   if (options.threshold) run["threshold"] = *options.threshold;
   if (options.best) run["top-k"] = *options.best;
+  if (!options.model.state_dict.empty()) run["state-dict"] = options.model.state_dict;
   if (options.model.precision) run["precision"] = to_string(*options.model.precision);
   return run;
 }

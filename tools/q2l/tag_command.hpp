@@ -32,7 +32,6 @@
 #include "query2label/image/heat_map.hpp"
 #include "query2label/image/png_encode.hpp"
 #include "query2label/image/read_image.hpp"
-#include "query2label/labels/ranking.hpp"
 #include "query2label/model/model_config.hpp"
 #include "query2label/tagger.hpp"
 
@@ -68,30 +67,25 @@ inline std::optional<std::size_t> count_pictures(const TagOptions& options,
   return count;
 }
 
-/// The labels that are tags, as the options ask. `own_thresholds` are the model's, one or one a
-/// label.
-inline std::vector<RankedLabel> rank(std::span<const float> scores, const TagOptions& options,
-                                     std::span<const float> own_thresholds) {
-  if (options.best && !options.threshold) return best_labels(scores, *options.best);
-  const std::span<const float> thresholds =
-      options.threshold ? std::span<const float>(&*options.threshold, 1) : own_thresholds;
-  return options.best ? best_labels_above(scores, *options.best, thresholds)
-                      : labels_above(scores, thresholds);
+/// Scores and tags of each image.
+inline std::vector<Explanation> tag_images(const Tagger& tagger, std::span<const Image> images) {
+  std::vector<Explanation> out;
+  for (std::vector<float>& scores : tagger.scores(images)) {
+    std::vector<Tag> tags = tagger.rank(scores);
+    out.push_back({std::move(scores), std::move(tags), {}});
+  }
+  return out;
 }
 
-/// Writes a picture for each tag, the label's attention over `image`, to the file that `path_for`
-/// names.
+/// Writes a picture for each tag, where it was seen in `image`, to the file that `path_for` names.
 template <class PathFor>
-void write_heat_maps(const Tagger& tagger, const Image& image, std::span<const RankedLabel> tags,
-                     PathFor&& path_for) {
-  std::vector<std::size_t> labels;
-  for (const RankedLabel& tag : tags) labels.push_back(tag.label);
-  const std::vector<AttentionMap> maps = tagger.attention(image, labels);
-  for (std::size_t i = 0; i < tags.size(); ++i) {
-    const std::string& label = tagger.labels()[tags[i].label];
-    write_png(path_for(label),
-              draw_heat_map(image, maps[i].values, static_cast<int>(maps[i].height),
-                            static_cast<int>(maps[i].width), label, tags[i].score));
+void write_heat_maps(const Image& image, const Explanation& seen, PathFor&& path_for) {
+  for (std::size_t i = 0; i < seen.tags.size(); ++i) {
+    const Tag& tag = seen.tags[i];
+    const AttentionMap& map = seen.maps[i];
+    write_png(path_for(tag.label),
+              draw_heat_map(image, map.values, static_cast<int>(map.height),
+                            static_cast<int>(map.width), tag.label, tag.score));
   }
 }
 
@@ -113,7 +107,9 @@ inline void report_resumed(const FinishedWork& work, const std::string& output) 
 /// its output.
 inline int run_tag(const TagOptions& options) {
   finish_batch_on_signals();
-  const Tagger tagger = load_tagger(options);
+  TaggerOptions ranking{.best = options.best};
+  if (options.threshold) ranking.thresholds = {*options.threshold};
+  const Tagger tagger = load_tagger(options, std::move(ranking));
   std::set<FileIdentity> excluded;
   const auto exclude = [&](const std::string& path) {
     if (const auto identity = identity_of(path)) excluded.insert(*identity);
@@ -143,28 +139,29 @@ inline int run_tag(const TagOptions& options) {
                     on_terminal ? detail::count_pictures(options, excluded) : std::nullopt);
   std::atomic<bool> output_failed{false};
   const auto stopped = [&] { return output_failed || interrupted(); };
-  TagSteps steps{.read =
-                     [&](const std::string& path) {
-                       Image image = read_image(path, {.apply_orientation = options.orient});
-                       return heat_maps ? ReadPicture::whole(std::move(image))
-                                        : ReadPicture::shrunk(image, tagger.config().image_size);
-                     },
-                 .score = [&](std::span<const Image> images) { return tagger.scores(images); },
-                 .rank =
-                     [&](std::span<const float> scores) {
-                       return detail::rank(scores, options, tagger.thresholds());
-                     },
-                 .illustrate = {},
-                 .report = say,
-                 .stopped = stopped,
-                 .stop = [&] { output_failed = true; }};
+  TagSteps steps{
+      .read =
+          [&](const std::string& path) {
+            Image image = read_image(path, {.apply_orientation = options.orient});
+            return heat_maps ? ReadPicture::whole(std::move(image))
+                             : ReadPicture::shrunk(image, tagger.config().image_size);
+          },
+      .explain = [&](std::span<const Image> images) { return detail::tag_images(tagger, images); },
+      .illustrate = {},
+      .report = say,
+      .stopped = stopped,
+      .stop = [&] { output_failed = true; }};
   if (heat_maps) {
     steps.meet = [&](const FoundPicture& picture) { heat_maps->reserve(picture); };
+    steps.explain = [&](std::span<const Image> images) {
+      std::vector<Explanation> seen;
+      for (const Image& image : images) seen.push_back(tagger.explain(image));
+      return seen;
+    };
     steps.illustrate = [&](const Image& image, const FoundPicture& picture,
-                           std::span<const RankedLabel> tags) {
-      detail::write_heat_maps(tagger, image, tags, [&](std::string_view label) {
-        return heat_maps->path_for(picture, label);
-      });
+                           const Explanation& seen) {
+      detail::write_heat_maps(
+          image, seen, [&](std::string_view label) { return heat_maps->path_for(picture, label); });
     };
   }
   PictureSource source(detail::paths_of(options.paths, stopped), excluded);

@@ -22,7 +22,7 @@
 #include "query2label/core/error.hpp"
 #include "query2label/core/thread_pool.hpp"
 #include "query2label/image/image.hpp"
-#include "query2label/labels/ranking.hpp"
+#include "query2label/tagger.hpp"
 
 namespace q2l::command {
 
@@ -30,11 +30,11 @@ namespace q2l::command {
 struct TagSteps {
   /// Called from several threads at a time.
   std::function<ReadPicture(const std::string& path)> read;
-  /// Scores [images][K]; the same for an image whatever stands beside it.
-  std::function<std::vector<std::vector<float>>(std::span<const Image>)> score;
-  std::function<std::vector<RankedLabel>(std::span<const float> scores)> rank;
+  /// Scores and tags of each image, with maps if `illustrate` needs them; the same for an image
+  /// whatever stands beside it.
+  std::function<std::vector<Explanation>(std::span<const Image>)> explain;
   /// What else is made of a tagged picture; may be empty.
-  std::function<void(const Image&, const FoundPicture&, std::span<const RankedLabel>)> illustrate;
+  std::function<void(const Image&, const FoundPicture&, const Explanation&)> illustrate;
   /// Tells the user, in one line, why a picture failed.
   std::function<void(const std::string&)> report;
   std::function<bool()> stopped;
@@ -132,17 +132,16 @@ class TagLoop {
 
   void write(Batch& batch) {
     summary_.skipped += batch.skipped;
-    std::vector<std::vector<float>> scores = score(batch);
+    const std::vector<Explanation> explanations = explain(batch);
     for (Entry& entry : batch.entries) {
       std::string line;
       try {
         if (entry.found.error) throw *entry.found.error;
         const Image& image = batch.images[*entry.image];
-        const std::vector<float> own =
-            scores.empty() ? score_alone(image, entry.found.path) : scores[*entry.image];
-        Record record{entry.found.path, entry.width, entry.height, steps_.rank(own), own};
-        if (steps_.illustrate) steps_.illustrate(image, entry.found, record.tags);
-        line = lines_.result(record);
+        const Explanation own = explanations.empty() ? explain_alone(image, entry.found.path)
+                                                     : explanations[*entry.image];
+        if (steps_.illustrate) steps_.illustrate(image, entry.found, own);
+        line = lines_.result({entry.found.path, entry.width, entry.height, own.tags, own.scores});
         ++summary_.tagged;
       } catch (const Error& error) {
         if (error.code() == ErrorCode::output_io) throw;  // the next picture's would fail, too
@@ -157,20 +156,20 @@ class TagLoop {
     }
   }
 
-  /// Scores of all images at once; none if that fails, so that each can be tried alone.
-  std::vector<std::vector<float>> score(const Batch& batch) const {
+  /// All images at once; nothing if that fails, so that each can be tried alone.
+  std::vector<Explanation> explain(const Batch& batch) const {
     if (batch.images.empty()) return {};
     try {
-      return steps_.score(batch.images);
+      return steps_.explain(batch.images);
     } catch (const Error&) {
     } catch (const std::bad_alloc&) {
     }
     return {};
   }
 
-  std::vector<float> score_alone(const Image& image, const std::string& path) const {
+  Explanation explain_alone(const Image& image, const std::string& path) const {
     try {
-      return steps_.score(std::span(&image, 1)).at(0);
+      return steps_.explain(std::span(&image, 1)).at(0);
     } catch (const std::bad_alloc&) {
       throw Error(ErrorCode::out_of_memory, "no memory to tag the picture", {.path = path});
     }

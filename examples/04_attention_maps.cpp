@@ -5,7 +5,6 @@
 #include <iostream>
 #include <query2label/query2label.hpp>
 #include <string_view>
-#include <vector>
 
 namespace {
 
@@ -31,12 +30,10 @@ int main(int argc, char** argv) try {
     return 2;
   }
   const auto tagger = q2l::Tagger::load(argv[1]);
-  const q2l::Image picture = q2l::read_image(argv[2]);
-  std::vector<std::size_t> labels;
-  for (const q2l::Tag& tag : tagger.tag(picture)) labels.push_back(tag.index);
-  for (const q2l::AttentionMap& map : tagger.attention(picture, labels)) {
-    std::cout << tagger.labels()[map.label] << '\n';
-    draw(map);
+  const q2l::Explanation seen = tagger.explain(q2l::read_image(argv[2]));
+  for (std::size_t i = 0; i < seen.tags.size(); ++i) {
+    std::cout << seen.tags[i].label << '\n';
+    draw(seen.maps[i]);
   }
 } catch (const q2l::Error& error) {
   std::cerr << error.what() << '\n';

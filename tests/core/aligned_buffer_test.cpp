@@ -37,16 +37,22 @@ TEST_CASE("A buffer of two megabytes or more begins on a huge page", "[core]") {
   CHECK(reinterpret_cast<std::uintptr_t>(buffer.data()) % (std::size_t{2} << 20) == 0);
 }
 
-TEST_CASE("An empty buffer owns nothing, and a moved buffer keeps its memory", "[core]") {
+TEST_CASE("An empty buffer owns nothing, and a moved one leaves its memory to the other",
+          "[core]") {
   CHECK(AlignedBuffer<int>().data() == nullptr);
   CHECK(AlignedBuffer<int>(0).data() == nullptr);
   AlignedBuffer<int> from(3);
   from[2] = 7;
   const int* const memory = from.data();
-  const AlignedBuffer<int> to = std::move(from);
+  AlignedBuffer<int> to = std::move(from);
   CHECK(to.data() == memory);
   CHECK(to.size() == 3);
   CHECK(to[2] == 7);
+  CHECK(from.span().empty());
+  from = std::move(to);
+  CHECK(from.data() == memory);
+  CHECK(from.size() == 3);
+  CHECK(to.span().empty());
 }
 
 TEST_CASE("A buffer whose size in bytes would wrap is refused", "[core]") {

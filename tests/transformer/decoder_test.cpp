@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "reference/decoder_reference.hpp"
+#include "support/error_of.hpp"
 #include "support/recipe.hpp"
 #include "support/run_op.hpp"
 
@@ -173,6 +174,15 @@ TEST_CASE("The decoder gives the same bits on any number of threads and for any 
                             decode<float>(context, decoder, in, n, 1, {}, out, nullptr);
                           });
   }
+}
+
+TEST_CASE("A decoder without layers is refused", "[transformer]") {
+  q2l::WeightMap weights;
+  q2l::TransformerShape shape = decoder_shape(1, false, false, false);
+  shape.decoder_layers = 0;
+  CHECK(q2l::test::error_of([&] {
+          Decoder<float>::load(weights, shape, CrossAttentionForm::project_memory);
+        }).code() == q2l::ErrorCode::bad_argument);
 }
 
 TEST_CASE("The decoder refuses an output of the wrong size", "[transformer]") {

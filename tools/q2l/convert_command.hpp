@@ -152,7 +152,8 @@ inline TensorBytes bytes_of(const TensorEntry& entry, std::list<std::vector<floa
 /// Writes the model as one safetensors file that needs nothing beside it: configuration, labels,
 /// thresholds, and an input with the model's answer. Elements keep their type unless a precision is
 /// asked for, or are packed for this program's instruction set. The model is loaded first, and so
-/// is what is written, so that a damaged one neither is written on nor replaces another.
+/// is a plain file that is written, so that a damaged one neither is written on nor replaces
+/// another.
 inline void run_convert(const ConvertOptions& options) {
   const std::string beside = q2l::detail::find_config_beside(options.model.model).string();
   for (const std::string& source :

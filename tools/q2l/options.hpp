@@ -255,7 +255,7 @@ inline void add_bench_options(CLI::App& app, BenchOptions& options,
                        "f32, bf16, or int8 of a calibrated model (default: the model's own)");
   add_run_options(app, options.threads, options.batch, options.schedule);
   app.add_flag("--error", options.error,
-               "instead of timing, compare each layer's output with that of f32");
+               "instead of timing a model file, compare each layer's output with that of f32");
   app.add_option("--repeat", options.repetitions,
                  "inferences to choose the fastest of (default 10)")
       ->check(from_one_to(most_repetitions))

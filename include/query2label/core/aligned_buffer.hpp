@@ -8,6 +8,7 @@
 #include <new>
 #include <span>
 #include <type_traits>
+#include <utility>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -48,6 +49,14 @@ class AlignedBuffer {
     if (alignment == huge_page) madvise(memory, round_up(bytes, alignment), MADV_HUGEPAGE);
 #endif
     data_.reset(static_cast<T*>(memory));
+  }
+
+  AlignedBuffer(AlignedBuffer&& other) noexcept
+      : data_(std::move(other.data_)), size_(std::exchange(other.size_, 0)) {}
+  AlignedBuffer& operator=(AlignedBuffer&& other) noexcept {
+    data_ = std::move(other.data_);
+    size_ = std::exchange(other.size_, 0);
+    return *this;
   }
 
   [[nodiscard]] T* data() noexcept { return data_.get(); }

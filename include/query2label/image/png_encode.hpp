@@ -12,9 +12,7 @@
 #include <string.h>
 
 #include <cstddef>
-#include <cstdint>
 #include <filesystem>
-#include <limits>
 #include <new>
 #include <string>
 #include <vector>

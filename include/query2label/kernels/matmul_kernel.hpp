@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <type_traits>
 
 #include "query2label/core/aligned_buffer.hpp"
 #include "query2label/kernels/elementwise_kernel.hpp"

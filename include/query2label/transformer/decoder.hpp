@@ -49,9 +49,11 @@ struct DecoderLayer {
 template <class T, class Arch>
 class Decoder {
  public:
-  /// Reads `transformer.decoder.*` and `query_embed.weight`.
+  /// Reads `transformer.decoder.*` and `query_embed.weight`. Throws Error bad_argument for a shape
+  /// without layers.
   static Decoder load(WeightMap& weights, const TransformerShape& shape,
                       ops::CrossAttentionForm form) {
+    require_argument(shape.decoder_layers > 0, "Decoder", "a decoder needs a layer");
     Decoder decoder;
     decoder.shape_ = shape;
     decoder.form_ = form;

@@ -93,7 +93,8 @@ TEST_CASE("What is no picture is refused with a word on what it is", "[image]") 
   };
   for (const auto& [content, kind] : cases) {
     CAPTURE(kind);
-    const Error error = error_of([&] { static_cast<void>(decode_image(to_bytes(content))); });
+    const Error error =
+        error_of([&content = content] { static_cast<void>(decode_image(to_bytes(content))); });
     CHECK(error.code() == ErrorCode::image_unsupported);
     CHECK(error.place().actual == kind);
     CHECK(error.place().offset == 0u);

@@ -80,8 +80,9 @@ TEST_CASE("Resizing refuses empty pictures and sizes", "[image]") {
   const Image source = random_image(2, 2, 1);
   const std::pair<int, int> sizes[] = {{0, 2}, {2, 0}, {-1, 2}};
   for (const auto& [width, height] : sizes) {
-    const Error error =
-        test::error_of([&] { static_cast<void>(resize_bilinear(source, width, height)); });
+    const Error error = test::error_of([&, width = width, height = height] {
+      static_cast<void>(resize_bilinear(source, width, height));
+    });
     CHECK(error.code() == ErrorCode::bad_argument);
     CHECK(error.place().subject == "resize_bilinear");
   }

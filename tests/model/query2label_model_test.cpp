@@ -610,7 +610,7 @@ TEST_CASE("A packed file whose list of tensors is damaged gives a typed error or
     load_with(changed, name);
     changed[name + "x"] = shape;
     load_with(changed, name);
-    const auto reshape = [&](const nlohmann::json& other) {
+    const auto reshape = [&, &name = name, &shape = shape](const nlohmann::json& other) {
       changed = tensors;
       changed[name] = other;
       if (other != shape) load_with(changed, name);

@@ -169,7 +169,7 @@ class PrecisionConversion {
       try {
         const Image picture = read_image(path);
         pictures_.resize((count + 1) * size);
-        preprocess_into(picture, static_cast<int>(side), file.config.normalization,
+        preprocess_into(picture, side, file.config.normalization,
                         std::span(pictures_).subspan(count * size, size));
       } catch (const Error& error) {
         progress.hide();

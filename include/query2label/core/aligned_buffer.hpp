@@ -29,7 +29,7 @@ constexpr std::size_t round_up(std::size_t count, std::size_t step) noexcept {
 /// 0.2 ms with them and 4.7 ms without.
 template <class T>
 class AlignedBuffer {
-  static_assert(std::is_trivially_copyable_v<T>);
+  static_assert(std::is_trivially_copyable_v<T>, "a buffer holds plain values");
 
  public:
   AlignedBuffer() = default;

@@ -41,7 +41,8 @@ struct QueryOutput {
 /// double is the tests' reference.
 template <class T, class Arch, template <class, class> class Backbone>
 class Query2Label {
-  static_assert(BackboneFor<Backbone<T, Arch>, T>);
+  static_assert(BackboneFor<Backbone<T, Arch>, T>,
+                "a backbone has channels(), stride() and forward(): see BackboneFor");
 
  public:
   using Scalar = T;

@@ -49,8 +49,9 @@ inline void require_best(std::size_t best) {
 inline std::vector<RankedLabel> ranked(std::span<const float> scores) {
   std::vector<RankedLabel> all(scores.size());
   for (std::size_t k = 0; k < scores.size(); ++k) all[k] = {k, scores[k]};
-  std::ranges::stable_sort(
-      all, [](const RankedLabel& a, const RankedLabel& b) { return a.score > b.score; });
+  std::ranges::sort(all, [](const RankedLabel& a, const RankedLabel& b) {
+    return a.score > b.score || (a.score == b.score && a.label < b.label);
+  });
   return all;
 }
 

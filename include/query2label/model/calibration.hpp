@@ -10,6 +10,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -171,7 +172,9 @@ inline std::vector<LayerDamage> measure_damage(
     one.except(layer, Precision::int8);
     out.push_back({layer, relative_error(answer(one), logits)});
   }
-  std::ranges::stable_sort(out, {}, &LayerDamage::error);
+  std::ranges::sort(out, {}, [](const LayerDamage& damage) {
+    return std::tie(damage.error, damage.layer);
+  });
   return out;
 }
 

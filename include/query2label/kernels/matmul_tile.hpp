@@ -173,6 +173,10 @@ template <class T, class W, class Arch, std::size_t Rows, std::size_t Vectors, c
   using Dot = simd::DotProduct<T, W, Arch>;
   constexpr std::size_t lanes = simd::Batch<T, Arch>::size;
   const auto step = [&]<std::size_t S>(std::integral_constant<std::size_t, S>) {
+#if defined(__clang__)
+    // Else it has what all steps need in registers at once, and spills sums.
+    if constexpr (S > 0) asm volatile("" : : : "memory");
+#endif
     decltype(Dot::template right<S>(b)) right[Vectors];
     Q2L_UNROLL
     for (std::size_t v = 0; v < Vectors; ++v) {
@@ -297,9 +301,12 @@ void matmul_tile(const typename simd::DotProduct<T, W, Arch>::Left* const* rows,
       }
       const std::size_t end = std::min(begin + chain_length, chunk.depth);
       length += end - begin;
-      for (std::size_t k = begin; k < end; k += Dot::group, b += Vectors * lanes * Dot::group) {
+      std::size_t k = begin;
+      do {  // with a loop that may be empty, Clang 19 copies the sums around it and spills some
         detail::add_group<T, W, Arch>(left, k, b, dots, std::make_index_sequence<Dot::steps>{});
-      }
+        k += Dot::group;
+        b += Vectors * lanes * Dot::group;
+      } while (k < end);
     }
   }
 

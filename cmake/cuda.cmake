@@ -44,7 +44,7 @@ if(QUERY2LABEL_BUILD_TESTS)
     $<TARGET_OBJECTS:check_golden>)
   target_include_directories(query2label_cuda_tests PRIVATE "${PROJECT_SOURCE_DIR}/tests")
   target_link_libraries(query2label_cuda_tests PRIVATE
-    query2label_cuda_programs $<LINK_ONLY:query2label_separate> Catch2::Catch2
+    query2label_cuda_programs $<LINK_ONLY:query2label_separate> query2label_catch
     CUDA::cudart_static)
   target_compile_definitions(query2label_cuda_tests PRIVATE
     Q2L_TESTS_DIR="${PROJECT_SOURCE_DIR}/tests")

@@ -129,7 +129,8 @@ def main():
         subprocess.run([*compiler, "-std=c++20", "-O3", "-DNDEBUG", "-march=" + instruction_set,
                         "-c", str(SOURCE), "-o", path], check=True)
         problems = list(check(path, MOST[instruction_set]))
-    print("\n".join(problems))
+    for problem in problems:
+        print(problem)
     return 1 if problems else 0
 
 

@@ -117,6 +117,7 @@ struct Tagger::State : detail::TaggerThreads {
   }
 
   [[nodiscard]] std::vector<Tag> rank(std::span<const float> scores) const {
+    const FloatEnvironmentScope standard(FloatEnvironment::standard());  // subnormals differ
     require_equal(scores.size(), labels.size(), "Tagger::rank: scores");
     const std::vector<RankedLabel> ranked = !best ? labels_above(scores, thresholds)
                                             : best_must_reach

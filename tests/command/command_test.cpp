@@ -228,6 +228,7 @@ TEST_CASE("Only a run that would write the same lines is resumed", "[command]") 
   CHECK(other.err.find("another run (scores, top-k)") != std::string::npos);
   CHECK(resumed({"--threshold", "0.25"}).status == 2);
   CHECK(resumed({"--precision", "bf16"}).status == 2);
+  CHECK(resumed({"--heat-maps", folder / "maps"}).err.find("(heat-maps)") != std::string::npos);
 
   const Result turned = resumed({"--no-orient"});
   CHECK(turned.status == 2);
@@ -240,15 +241,32 @@ TEST_CASE("Only a run that would write the same lines is resumed", "[command]") 
   const Result unknown = resumed({"--threshold", "0.25"});
   CHECK(unknown.status == 0);
   CHECK(lines_in(unknown.err) == 1);
-  folder.write("out.run", "{");
-  CHECK(resumed({}).status == 3);
-  folder.write("out.run", "[1, 2]");
-  const Result foreign = resumed({});
-  CHECK(foreign.status == 2);
-  CHECK(foreign.err.find("out.run: is not the record of a run") != std::string::npos);
+  for (const char* const text : {"", "{", "[1, 2]"}) {
+    folder.write("out.run", text);
+    const Result foreign = resumed({});
+    CHECK(foreign.status == 2);
+    CHECK(foreign.err.find("out.run: is not the record of a run") != std::string::npos);
+  }
   std::filesystem::remove(output);
   CHECK(tag(same).status == 2);
   CHECK(content_of(folder / "out.run") == "[1, 2]");
+}
+
+TEST_CASE("A file beside a model that has its configuration in itself is not a part of it",
+          "[command]") {
+  const TemporaryFolder folder;
+  const std::string model = folder / "model.safetensors";
+  REQUIRE(run({"convert", tiny_model, model}).status == 0);
+  const Arguments resumed = {"tag",
+                             "--model",
+                             model,
+                             "--format",
+                             "jsonl",
+                             "--output",
+                             folder / "model.json",
+                             "--resume",
+                             demo_pictures + "/scene2.png"};
+  for (int i = 0; i < 2; ++i) CHECK(run(resumed).status == 0);  // the second meets its own output
 }
 
 TEST_CASE("A model that differs in one byte does not resume another's run", "[command]") {

@@ -134,9 +134,9 @@ TEST_CASE("COCO's layout is found and judged whatever the batch, but for picture
   // Labels 0 and 2 are predicted for all pictures and right for one, the second by score; label 1
   // is predicted from 0.6 only where it is true.
   const std::string expected = "pictures 3\nmAP 66.67 over 3 of 3 labels\n\n" + eval_heading +
-                               "score >= 0.60         55.56 100.00  71.43  42.86 100.00  60.00\n"
+                               "score >= 0.6          55.56 100.00  71.43  42.86 100.00  60.00\n"
                                "best 3                33.33 100.00  50.00  33.33 100.00  50.00\n"
-                               "best 3, >= 0.60       55.56 100.00  71.43  42.86 100.00  60.00\n"
+                               "best 3, >= 0.6        55.56 100.00  71.43  42.86 100.00  60.00\n"
                                "\n    AP positives  label\n"
                                " 50.00         1  label 0\n"
                                "100.00         1  label 1\n"
@@ -181,9 +181,9 @@ TEST_CASE("VOC's layout is judged, but for what is difficult", "[command]") {
   CHECK(result.err.empty());
   // As COCO's above, but without label 2's best score: it is right for one of two, the first.
   CHECK(result.out == "pictures 3\nmAP 83.33 over 3 of 3 labels\n\n" + eval_heading +
-                          "score >= 0.60         61.11 100.00  75.86  50.00 100.00  66.67\n"
+                          "score >= 0.6          61.11 100.00  75.86  50.00 100.00  66.67\n"
                           "best 3                38.89 100.00  56.00  37.50 100.00  54.55\n"
-                          "best 3, >= 0.60       61.11 100.00  75.86  50.00 100.00  66.67\n"
+                          "best 3, >= 0.6        61.11 100.00  75.86  50.00 100.00  66.67\n"
                           "\n    AP positives  label\n"
                           " 50.00         1  label 0\n"
                           "100.00         1  label 1\n"

@@ -54,6 +54,14 @@ TEST_CASE("All options of tag are understood", "[command]") {
   CHECK(line.tag.paths == std::vector<std::string>{"a.jpg", "-", "-b.jpg"});
 }
 
+TEST_CASE("Names in brackets and of plus signs are names", "[command]") {
+  const CommandLine line =
+      parse({"tag", "[a,b]", "++", "--heat-maps", "[m]", "[]", "./[c]", "[-]"});
+  CHECK(line.tag.paths == std::vector<std::string>{"[a,b]", "++", "[]", "./[c]", "[-]"});
+  CHECK(line.tag.heat_maps == "./[m]");
+  CHECK(parse({"info", "[m]"}).info.model == "./[m]");
+}
+
 TEST_CASE("Options not given have their defaults", "[command]") {
   const CommandLine line = parse({"tag", "info"});  // a picture may be called like a subcommand
   CHECK(line.tag.paths == std::vector<std::string>{"info"});
@@ -132,6 +140,7 @@ TEST_CASE("What cannot be understood is refused with one line", "[command]") {
       {"tag", "a.jpg", "--threads", "1", "--threads", "2"},
       {"tag", "a.jpg", "--batch", "0"},
       {"tag", "a.jpg", "--top-k", "0"},
+      {"tag", "a.jpg", "--top-k", "010"},
       {"tag", "a.jpg", "--threshold", "nan"},
       {"tag", "a.jpg", "--threshold", "-1"},
       {"tag", "a.jpg", "--threshold", "2"},
@@ -145,6 +154,7 @@ TEST_CASE("What cannot be understood is refused with one line", "[command]") {
       {"tag", "a.jpg", "--resume", "--output", "x"},
       {"info", "a", "b"},
       {"convert", "in"},
+      {"convert", "in", ""},
       {"bench", "m", "--repeat", "0"},
       {"eval"},
       {"eval", "--coco", "c.json", "--voc", "v"},

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
@@ -126,6 +127,29 @@ TEST_CASE("The run's own output is passed over in a folder", "[command]") {
   const std::string output = folder.write("out.png", "x");
   CHECK(names_of(all_of({folder.path()}, {*identity_of(maps), *identity_of(output)})) ==
         Names{"a.jpg"});
+}
+
+TEST_CASE("A link into a folder that may not be searched is a picture that fails", "[command]") {
+  const TemporaryFolder folder;
+  folder.write("forbidden/1.jpg", "x");
+  folder.write("open/ok.png", "x");
+  for (const char* name : {"1.jpg", "notes.txt"})
+    std::filesystem::create_symlink(std::string("../forbidden/") + name, folder / "open" / name);
+  std::filesystem::permissions(folder / "forbidden", std::filesystem::perms::none);
+  std::filesystem::permissions(
+      folder.path(), std::filesystem::perms::others_exec | std::filesystem::perms::owner_all);
+  const pid_t child = ::fork();  // permissions do not keep root out
+  if (child == 0) {
+    constexpr uid_t nobody = 65534;
+    if (::getuid() == 0 && ::setuid(nobody) != 0) ::_exit(2);
+    const auto found = all_of({folder / "open"});
+    const bool fits = names_of(found) == Names{"1.jpg", "ok.png"} && !found[0].error;
+    ::_exit(fits ? 0 : 1);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  std::filesystem::permissions(folder / "forbidden", std::filesystem::perms::owner_all);
+  CHECK(status == 0);
 }
 
 TEST_CASE("A folder that cannot be listed is one error and the walk goes on", "[command]") {

@@ -27,7 +27,7 @@ namespace {
 /// A run over made-up pictures: a picture's width is its number, scores follow from it.
 struct Run {
   std::vector<std::string> paths;
-  std::unordered_set<std::string> finished{};
+  std::unordered_multiset<std::string> finished{};
   std::size_t batch = 2;
   std::size_t readers = 1;
   std::vector<std::size_t> batches{};  ///< sizes of the batches that were scored
@@ -43,6 +43,7 @@ struct Run {
     std::size_t at = 0;
     PictureSource source(
         [&]() -> std::optional<std::string> {
+          if (at < paths.size() && paths[at] == "fail") throw Failure(ExitCode::usage, "list");
           return at < paths.size() ? std::optional(paths[at++]) : std::nullopt;
         },
         {});
@@ -133,6 +134,20 @@ TEST_CASE("Finished pictures are passed over and counted, at the end of the list
   CHECK(nothing.summary.skipped == 2);
 }
 
+TEST_CASE("A picture that is asked for twice has two records, if the run is resumed, too",
+          "[command]") {
+  Run run{{"9", "3", "9"}, {"9"}};
+  CHECK(run() == tagged(3) + tagged(9));
+  CHECK(run.summary.skipped == 1);
+}
+
+TEST_CASE("A list of paths that fails costs none of the pictures before", "[command]") {
+  Run run{{"9", "3", "12", "fail"}};
+  run.batch = 2;
+  CHECK_THROWS_AS(run(), Failure);
+  CHECK(run.batches == std::vector<std::size_t>{2, 1});
+}
+
 TEST_CASE("A run over broken pictures only still ends", "[command]") {
   Run run{std::vector<std::string>(600, "broken")};
   run();
@@ -185,6 +200,7 @@ TEST_CASE("A picture that waits at the model's size keeps that of its file", "[c
 
 TEST_CASE("The progress line tells how far a run is", "[command]") {
   CHECK(Progress(false, 48).line(12, 0, 4) == "[######..................] 12/48, 3.0 a second");
+  CHECK(Progress(false, 48).line(12, 0, 4, 8) == "[######..................] 12/48, 1.0 a second");
   CHECK(Progress(false, 0).line(0, 0, 0) == "[########################] 0/0");
   CHECK(Progress(false, {}).line(12, 2, 8) == "12 pictures, 1.5 a second, 2 failed");
 }

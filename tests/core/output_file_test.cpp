@@ -54,4 +54,9 @@ TEST_CASE("An output file replaces nothing but a regular file, behind a link too
   q2l::write_file(folder / "link", bytes("new"));
   CHECK(content_of(folder / "behind") == "new");
   CHECK(std::filesystem::is_symlink(folder / "link"));
+  std::filesystem::create_symlink("link", folder / "farther");
+  std::filesystem::remove(folder / "behind");
+  q2l::write_file(folder / "farther", bytes("newest"));
+  CHECK(content_of(folder / "behind") == "newest");
+  CHECK(std::filesystem::is_symlink(folder / "farther"));
 }

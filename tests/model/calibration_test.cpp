@@ -113,7 +113,7 @@ TEST_CASE("A plan survives the way through a model file's metadata", "[model]") 
   plan.except("first", Precision::f32);
   plan.set_input("layer", {0.125f, 7});
   const PrecisionPlan read =
-      q2l::precision_from_json(nlohmann::json::parse(q2l::to_json(plan).dump()));
+      q2l::precision_from_json(nlohmann::json::parse(q2l::to_json(plan)->dump()));
   CHECK(read.all() == Precision::int8);
   CHECK(read.exceptions() == plan.exceptions());
   CHECK(read.inputs() == plan.inputs());

@@ -176,6 +176,10 @@ TEST_CASE("A key that is nearly one that is read is told, others are not", "[mod
         "Mean>mean image_size>img_size img-size>img_size num_clas>num_class ");
   CHECK(misspelt(R"({"keep_first_selfattn_de": true})") ==
         "keep_first_selfattn_de>keep_first_self_attn_dec ");
+  // no configuration that somebody wrote
+  std::string many = R"({"nhead": 2)";
+  for (int i = 0; i < 1000; ++i) many += ",\"" + std::to_string(i) + "\": 0";
+  CHECK(misspelt((many + "}").c_str()).empty());
   // a key that is there is not meant by another one
   CHECK(misspelt(R"({"nheads": 4, "nhead": 2})").empty());
   // what the reference's configurations say beside

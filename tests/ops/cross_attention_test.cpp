@@ -2,6 +2,9 @@
 #include <catch2/catch.hpp>
 #include <cstddef>
 #include <query2label/ops/cross_attention.hpp>
+#include <set>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "reference/add_reference.hpp"
@@ -142,6 +145,25 @@ TEST_CASE("Cross-attention gives the same bits on any number of threads and for 
                             attend_memory<float>(context, example, layer, n, 1, out, nullptr);
                           });
   }
+}
+
+TEST_CASE("What one form of cross-attention is calibrated with is not for the other", "[ops]") {
+  const auto products = [](CrossAttentionForm form) {
+    std::set<std::string> names;
+    static_cast<void>(MultiHeadAttentionReference::filled("attn", 8, 2)
+                          .layer<float>([&](MultiHeadAttentionParameters<float> p) {
+                            p.settings = [&](std::string_view name) {
+                              names.emplace(name);
+                              return q2l::ProductSettings{};
+                            };
+                            return CrossAttention<float>(p, form);
+                          }));
+    return names;
+  };
+  CHECK(products(CrossAttentionForm::project_memory) ==
+        std::set<std::string>{"query", "key", "value", "out_proj"});
+  CHECK(products(CrossAttentionForm::project_labels) ==
+        std::set<std::string>{"query", "label_key", "label_value", "out_proj"});
 }
 
 TEST_CASE("The cheaper form of cross-attention is that of fewer multiply-adds", "[ops]") {

@@ -52,6 +52,7 @@ TEST_CASE("Broken JSON is reported with line and column", "[weights][json][J1][J
       {"[1e999]", "line 1, column 6"},
       {"\xFF\xFE{\0}\0"s, "line 1, column 1"},
       {"{\0}"s, "line 1, column 1"},
+      {"{\"a\": 1}\n\0"s, "line 2, column 1"},
   };
   for (const auto& [text, place] : cases) {
     CAPTURE(text);

@@ -112,7 +112,8 @@ TEST_CASE("The header is one object with at most spaces behind it", "[weights][s
   for (const std::string header :
        {" {}", "[]", "{} \n", "{}\n", "{}{}", "{", "}", "", "{}x", "{,}", "null", "\xEF\xBB\xBF{}"})
     CHECK(safetensors_error(file_of(header)).code() == ErrorCode::bad_header);
-  CHECK(safetensors_error(file_of("{}\0"s)).code() == ErrorCode::bad_header);
+  for (const std::string& header : {"{}\0"s, "{}\0}"s, "{}\0{\"x\":{}}"s})
+    CHECK(safetensors_error(file_of(header)).code() == ErrorCode::bad_header);
   CHECK(q2l::parse_safetensors(bytes(file_of("{}   "))).tensors.empty());
 }
 

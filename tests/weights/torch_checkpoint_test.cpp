@@ -210,8 +210,8 @@ TEST_CASE("Of two state dicts the preferred one is read and the other named",
 
 TEST_CASE("State dicts are found under every usual key, also one inside another",
           "[weights][torch][P21]") {
-  for (const std::string key :
-       {"state_dict", "model", "state_dict_ema", "model_ema", "net", "ema"}) {
+  for (const std::string key : {"state_dict", "model", "model_state_dict", "state_dict_ema",
+                                "model_ema", "ema_state_dict", "net", "ema"}) {
     const std::string body = dict({{"epoch", "K\x01"}, {key, dict({{"w", plain}})}});
     CHECK(read(build_zip(members(body, {four_floats}))).state_dict == key);
   }
@@ -222,6 +222,16 @@ TEST_CASE("State dicts are found under every usual key, also one inside another"
     CHECK(error_reading(build_zip(members(body, {four_floats}))).code() ==
           ErrorCode::missing_entry);
   CHECK(error_reading(weight_fixture("whole_module.pth")).code() == ErrorCode::missing_entry);
+}
+
+TEST_CASE("The counter of averaged weights is not one of them", "[weights][torch][P21]") {
+  const std::string averaged = dict({{"n_averaged", plain}, {"module.w", plain}});
+  const std::string body = dict({{"model", dict({{"w", plain}})}, {"model_ema", averaged}});
+  const std::string file = build_zip(members(body, {four_floats}));
+  CHECK(read(file).others == std::vector<std::string>{"model_ema"});
+  const TorchCheckpoint chosen = read(file, {.state_dict = "model_ema"});
+  REQUIRE(chosen.tensors.size() == 1);
+  CHECK(chosen.tensors[0].name == "module.w");
 }
 
 TEST_CASE("A dictionary inside itself is a cycle", "[weights][torch][P12]") {
@@ -448,6 +458,19 @@ TEST_CASE("The older stream is checked at every step", "[weights][torch][P22]") 
         ErrorCode::size_mismatch);
   for (std::size_t size = 0; size < good.size(); ++size)
     CHECK(error_reading(good.substr(0, size)).code() == ErrorCode::truncated);
+}
+
+TEST_CASE("A module saved whole beside the weights of an older stream has no storage",
+          "[weights][torch][P22]") {
+  const auto beside = [](const std::string& kind) {
+    const std::string reference =
+        tuple({text(kind), global("criterion", "Loss"), text("loss.py"), text("source")}) + "Q";
+    const std::string body = dict({{"model", dict({{"w", plain}})}, {"criterion", reference}});
+    return legacy(body, {"0"}, little_endian(std::uint64_t{4}) + four_floats);
+  };
+  const std::string file = beside("module");
+  CHECK(read(file).tensors[0].read<float>() == std::vector<float>{1, 2, 3, 4});
+  CHECK(error_reading(beside("other")).code() == ErrorCode::bad_storage);
 }
 
 TEST_CASE("A view of a storage in the older stream stays inside it", "[weights][torch][P22]") {

@@ -216,6 +216,22 @@ TEST_CASE("Changed bytes are noticed by their checksum", "[weights][zip][Z8]") {
   CHECK(ZipArchive::contents(entry, false).size() == 10);
 }
 
+TEST_CASE("An archive without any checksum is read as it is, one with others is not",
+          "[weights][zip][Z8]") {
+  const auto no_checksum = [](ZipFields& local, ZipFields& central) {
+    local.crc = central.crc = 0;
+  };
+  const std::string none =
+      build_zip({{"first", "abcdef", no_checksum, ""}, {"second", "0123456789", no_checksum, ""}});
+  CHECK_FALSE(ZipArchive(bytes(none)).has_checksums());
+  CHECK(content(none, "second") == "0123456789");
+  const std::string one = one_entry(no_checksum);
+  const ZipArchive archive(bytes(one));
+  CHECK(archive.has_checksums());
+  CHECK(error_of([&] { (void)ZipArchive::contents(*archive.find("second")); }).code() ==
+        ErrorCode::checksum_mismatch);
+}
+
 TEST_CASE("Entries that share bytes are refused", "[weights][zip][Z9]") {
   const auto same = [](ZipFields& local, ZipFields& central) {
     local.name = central.name = "first";

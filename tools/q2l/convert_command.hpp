@@ -9,7 +9,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
+#include <exception>
 #include <filesystem>
 #include <fstream>
 #include <list>
@@ -21,13 +21,14 @@
 #include <utility>
 #include <vector>
 
+#include "q2l/interrupt.hpp"
 #include "q2l/load_tagger.hpp"
 #include "q2l/options.hpp"
 #include "q2l/picture_source.hpp"
 #include "q2l/precision_conversion.hpp"
 #include "query2label/core/error.hpp"
-#include "query2label/core/file_descriptor.hpp"
 #include "query2label/core/machine_threads.hpp"
+#include "query2label/core/output_file.hpp"
 #include "query2label/core/thread_pool.hpp"
 #include "query2label/model/model_file.hpp"
 #include "query2label/model/self_test.hpp"
@@ -39,24 +40,36 @@
 namespace q2l::command {
 namespace detail {
 
-/// A new empty file in the folder of `path`, removed at the end. Throws output_io naming `path`.
+/// The name of a file in the folder of `path`, removed at the end.
 class DraftFile {
  public:
-  explicit DraftFile(const std::string& path)
-      : name_(std::filesystem::path(path).replace_filename("q2l-XXXXXX.part").string()) {
-    constexpr int suffix = 5;
-    const q2l::detail::FileDescriptor file(::mkstemps(name_.data(), suffix));
-    if (file.get() < 0)
-      q2l::detail::throw_errno("cannot create", path, errno, ErrorCode::output_io);
-  }
+  explicit DraftFile(const std::string& path) : name_(name_beside(path)) {}
   DraftFile(const DraftFile&) = delete;
   DraftFile& operator=(const DraftFile&) = delete;
   ~DraftFile() { ::unlink(name_.c_str()); }
   [[nodiscard]] const std::string& path() const noexcept { return name_; }
 
+  static std::string name_beside(const std::string& path) {
+    const std::string name = "q2l-" + std::to_string(::getpid()) + ".part";
+    return std::filesystem::path(path).replace_filename(name).string();
+  }
+
  private:
   std::string name_;
 };
+
+/// Removes what this process has not finished writing of `output`, and its draft.
+inline void remove_unfinished(const std::filesystem::path& output) noexcept try {
+  const std::string draft = DraftFile::name_beside(output.string());
+  const std::string unfinished = OutputFile::unfinished_prefix(output.string());
+  const std::filesystem::path folder = output.parent_path();
+  for (const auto& entry : std::filesystem::directory_iterator(folder.empty() ? "." : folder)) {
+    const std::string path = (folder / entry.path().filename()).string();
+    if (path.ends_with(".part") && (path.starts_with(draft) || path.starts_with(unfinished)))
+      ::unlink(path.c_str());
+  }
+} catch (const std::exception&) {  // best effort
+}
 
 /// Throws Failure where a file of that name is there that is neither empty nor a weight file:
 /// somebody may need it.
@@ -66,9 +79,7 @@ inline void require_replaceable(const std::string& path) {
   file.read(start.data(), start.size());
   const auto bytes =
       std::as_bytes(std::span(start.data(), static_cast<std::size_t>(file.gcount())));
-  std::error_code ignored;
-  if (!bytes.empty() && std::filesystem::is_regular_file(path, ignored) &&
-      q2l::detail::detect_file_kind(bytes) == q2l::detail::FileKind::other)
+  if (!bytes.empty() && q2l::detail::detect_file_kind(bytes) == q2l::detail::FileKind::other)
     throw Failure(ExitCode::usage, path + ": is there and is no model file; remove it first");
 }
 
@@ -161,7 +172,10 @@ inline void run_convert(const ConvertOptions& options) {
     if (const auto identity = identity_of(source);
         identity && identity == identity_of(options.output))
       throw Failure(ExitCode::usage, options.output + ": is read for the conversion");
-  detail::require_replaceable(options.output);
+  // Where it cannot be written, that is better known before the work.
+  const std::string target = OutputFile(options.output).path();
+  detail::require_replaceable(target);
+  clean_up_on_signals([target] { detail::remove_unfinished(target); });
   const Tagger tagger =
       Tagger::load(options.model.model, tagger_options(options.model, {.self_test = true}));
   check_model(options.model, tagger);
@@ -189,7 +203,7 @@ inline void run_convert(const ConvertOptions& options) {
 
   PrecisionConversion conversion(options);
   const PrecisionPlan plan = keeps ? file.weights.precision() : conversion.plan();
-  if (plan.all() != Precision::f32) metadata["precision"] = to_json(plan).dump();
+  if (plan.all() != Precision::f32) metadata["precision"] = to_json(plan)->dump();
   if (options.packed) {
     std::map<std::string, WeightMap::Shape> shapes;
     for (const std::string& name : file.weights.names())
@@ -215,7 +229,7 @@ inline void run_convert(const ConvertOptions& options) {
   }
   // What the file itself answers: weights that it holds narrow were rounded before they are folded.
   try {
-    const detail::DraftFile draft(options.output);
+    const detail::DraftFile draft(target);
     write_safetensors(draft.path(), tensors, metadata);
     ModelFile written = open_model_file(draft.path());
     const auto model = Query2Label<>::load(written.weights, written.config);

@@ -115,10 +115,10 @@ inline void print_report(const ScoredImages& set, const LabelSet& labels, float 
               percent(precision.mean).c_str(), counted, labels.size());
 
   std::printf("%-20s %6s %6s %6s %6s %6s %6s\n", "", "CP", "CR", "CF1", "OP", "OR", "OF1");
-  const std::string above = "score >= " + fixed_decimals(threshold, 2);
+  const std::string above = "score >= " + shortest(threshold);
   print_figures(above, precision_recall_above(set, threshold));
   print_figures("best 3", precision_recall_best(set));
-  print_figures("best 3, >= " + fixed_decimals(threshold, 2),
+  print_figures("best 3, >= " + shortest(threshold),
                 precision_recall_best_above(set, 3, threshold));
 
   std::printf("\n%6s %9s  label\n", "AP", "positives");

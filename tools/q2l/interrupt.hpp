@@ -4,6 +4,10 @@
 #include <signal.h>
 
 #include <atomic>
+#include <functional>
+#include <system_error>
+#include <thread>
+#include <utility>
 
 namespace q2l::command {
 
@@ -39,6 +43,30 @@ inline void finish_batch_on_signals() {
     received_signal.compare_exchange_strong(none, number, std::memory_order_relaxed);
     set_ending_signals(SIG_DFL);
   });
+}
+
+/// From here on such a signal first calls `clean_up`, on a thread of its own, and then ends the
+/// program. Call it before other threads start: they inherit that signals pass them by.
+inline void clean_up_on_signals(std::function<void()> clean_up) {
+  sigset_t signals;
+  ::sigemptyset(&signals);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    struct sigaction action {};
+    if (::sigaction(signal, nullptr, &action) == 0 && action.sa_handler != SIG_IGN)
+      ::sigaddset(&signals, signal);
+  }
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  try {
+    std::thread([signals, clean_up = std::move(clean_up)] {
+      int number = 0;
+      ::sigwait(&signals, &number);
+      clean_up();
+      ::pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+      ::raise(number);
+    }).detach();
+  } catch (const std::system_error&) {  // no thread can be had: it ends without
+    ::pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+  }
 }
 
 /// Writing to a closed pipe, or beyond the largest size of a file, becomes an error instead of a

@@ -110,8 +110,16 @@ constexpr std::size_t most_labels = 1'000'000;
 constexpr std::size_t most_repetitions = 1'000'000;
 constexpr std::size_t most_calibration_pictures = 4096;
 
-inline CLI::Validator from_one_to(std::size_t most) {
-  return CLI::Range(std::size_t{1}, most).description("");
+/// A whole number, which CLI11 would read as octal after a zero.
+inline auto from_one_to(std::size_t most) {
+  return [most](const std::string& text) -> std::string {
+    std::size_t value = 0;
+    const bool is_decimal = text.find_first_not_of("0123456789") == std::string::npos;
+    if (is_decimal && !text.starts_with('0') && CLI::detail::lexical_cast(text, value) &&
+        value <= most)
+      return "";
+    return "Value " + text + " not in range 1 to " + std::to_string(most);
+  };
 }
 
 inline void add_source_options(CLI::App& app, ModelOptions& options) {
@@ -211,7 +219,7 @@ inline void add_tag_options(CLI::App& app, TagOptions& options, const std::strin
       ->check(CLI::IsMember({"all"}).description(""))
       ->type_name("all");
   app.add_option("--heat-maps", options.heat_maps,
-                 "write where each tag was seen, as PNG, into this folder")
+                 "write where each tag was seen into this folder, as NAME.LABEL.png")
       ->type_name("DIR");
   app.add_option("--output", options.output,
                  "file for the results (default, and for -: standard output)")
@@ -297,6 +305,12 @@ inline std::size_t batch_for(Schedule schedule, std::size_t batch, std::size_t t
   return schedule == Schedule::throughput ? (batch + threads - 1) / threads * threads : batch;
 }
 
+/// Whether CLI11 would take an argument for a list ([A,B]) or for the end of a subcommand's paths
+/// (++), while everybody else takes it for the name of a file.
+inline bool needs_shield(std::string_view argument) {
+  return argument == "++" || (argument.starts_with('[') && argument.ends_with(']'));
+}
+
 inline void require_consistent(const ConvertOptions& options) {
   const bool is_int8 = options.precision == Precision::int8;
   if (is_int8 && options.calibrate.empty())
@@ -305,6 +319,7 @@ inline void require_consistent(const ConvertOptions& options) {
     throw Failure(ExitCode::usage, "--calibrate and --error-budget are for --precision int8");
   if (options.output == "-")
     throw Failure(ExitCode::usage, "a model cannot be written to standard output");
+  if (options.output.empty()) throw Failure(ExitCode::usage, "OUT is empty");
 }
 
 inline void require_consistent(const EvalOptions& options) {
@@ -365,8 +380,15 @@ inline CommandLine parse_command_line(int count, const char* const* arguments,
                            [&](const CLI::App* one) { return one->check_name(first); }))
     throw Failure(ExitCode::usage, "there is no subcommand '" + printable(first) +
                                        "'; there are tag, info, convert, eval and bench");
+  std::vector<std::string> shielded;  // from last to first, as CLI11 takes them
+  for (auto argument = rest; count > 0 && --argument != arguments;)
+    shielded.push_back((detail::needs_shield(*argument) ? "./" : "") + std::string(*argument));
   try {
-    app.parse(static_cast<int>(rest - arguments), arguments);
+    app.parse(std::move(shielded));
+    for (std::string& path : line.tag.paths)
+      if (path.starts_with("./") && std::find(arguments, rest, path.substr(2)) != rest &&
+          detail::needs_shield(path.substr(2)))
+        path.erase(0, 2);
     for (auto path = rest == end ? end : rest + 1; path != end; ++path)
       line.tag.paths.push_back(*path == std::string_view("-") ? "./-" : *path);
     if (line.tag.output == "-") line.tag.output.clear();

@@ -120,13 +120,16 @@ class PictureSource {
                   folder.asked_for ? name : folder.name + '/' + name, false};
       struct stat status {};
       const bool exists = ::stat(entry.path.c_str(), &status) == 0;
+      const int reason = exists ? 0 : errno;
       if (exists && excluded_.contains({status.st_dev, status.st_ino})) continue;
-      // What it is cannot be known: the folder may not be searched, or a path is too long.
-      if (!exists && errno == EACCES) {
+      // Not even a link may be looked at where the folder may not be searched; where it may, the
+      // link leads to another that may not.
+      if (reason == EACCES && ::lstat(entry.path.c_str(), &status) != 0) {
         if (!failure) failure = failed("cannot search the folder");
         continue;
       }
-      const bool is_unknown = !exists && errno != ENOENT && errno != ELOOP;
+      // A path that is too long, for example.
+      const bool is_unknown = !exists && reason != ENOENT && reason != ELOOP && reason != EACCES;
       if ((exists && S_ISDIR(status.st_mode)) || is_unknown || called_like_picture(name))
         pending_.push_front(std::move(entry));
     }

@@ -139,7 +139,8 @@ class PrecisionConversion {
     std::vector<std::string> products;
     if (const std::string_view suffix = ".in_proj_weight"; name.ends_with(suffix)) {
       const std::string prefix = name.substr(0, name.size() - suffix.size());
-      for (const char* part : {".query", ".key", ".value", ".query_key"}) {
+      for (const char* part :
+           {".query", ".key", ".value", ".query_key", ".label_key", ".label_value"}) {
         products.push_back(prefix + part);
       }
     } else if (const std::string_view weight = ".weight"; name.ends_with(weight)) {

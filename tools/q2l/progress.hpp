@@ -29,19 +29,22 @@ class Progress {
     if (std::exchange(visible_, false)) std::fputs("\r\033[K", stderr);
   }
 
-  /// Tells that `done` pictures are finished, `failed` of them in vain.
-  void show(std::size_t done, std::size_t failed) {
+  /// Tells that `done` pictures are finished, `failed` of them in vain and `skipped` before this
+  /// run.
+  void show(std::size_t done, std::size_t failed, std::size_t skipped = 0) {
     const auto now = std::chrono::steady_clock::now();
     if (!shown_ || (visible_ && now - drawn_ < std::chrono::milliseconds(100))) return;
     drawn_ = now;
     visible_ = true;
     const std::string text =
-        "\r\033[K" + line(done, failed, std::chrono::duration<double>(now - start_).count());
+        "\r\033[K" +
+        line(done, failed, std::chrono::duration<double>(now - start_).count(), skipped);
     std::fwrite(text.data(), 1, text.size(), stderr);
   }
 
   /// The text of the line after `seconds`.
-  [[nodiscard]] std::string line(std::size_t done, std::size_t failed, double seconds) const {
+  [[nodiscard]] std::string line(std::size_t done, std::size_t failed, double seconds,
+                                 std::size_t skipped = 0) const {
     std::string text;
     if (total_) {
       constexpr std::size_t width = 24;
@@ -52,7 +55,7 @@ class Progress {
       text = std::to_string(done) + " pictures";
     }
     if (seconds > 0)
-      text += ", " + fixed_decimals(static_cast<double>(done) / seconds, 1) + " a second";
+      text += ", " + fixed_decimals(static_cast<double>(done - skipped) / seconds, 1) + " a second";
     if (failed > 0) text += ", " + std::to_string(failed) + " failed";
     return text;
   }

@@ -46,8 +46,9 @@ class ResultOutput {
       if (::fstat(descriptor_, &status) != 0) fail("cannot examine");
       complete_ = status.st_size;
       if (complete_ > 0 && !resume)
-        throw Failure(ExitCode::usage,
-                      path + ": is not empty; give --resume to go on with it, or remove it");
+        throw Failure(ExitCode::usage, path +
+                                           ": is not empty; remove it, or go on with it by "
+                                           "--resume if it is jsonl or csv");
     } catch (...) {
       ::close(descriptor_);
       throw;

@@ -25,12 +25,12 @@ namespace q2l::command {
 
 /// What an interrupted run left behind.
 struct FinishedWork {
-  std::unordered_set<std::string> paths;  ///< pictures that have a line, tagged or failed
-  std::size_t failed = 0;                 ///< of these
-  std::size_t foreign_lines = 0;          ///< that are no records; they stay as they are
-  std::size_t first_foreign_line = 0;     ///< its number, from 1
-  std::size_t torn_bytes = 0;             ///< cut from the end, where a line was not complete
-  bool heading = false;                   ///< whether the heading stands already
+  std::unordered_multiset<std::string> paths;  ///< of lines, of tagged and of failed pictures
+  std::size_t failed = 0;                      ///< of these
+  std::size_t foreign_lines = 0;               ///< that are no records; they stay as they are
+  std::size_t first_foreign_line = 0;          ///< its number, from 1
+  std::size_t torn_bytes = 0;                  ///< cut from the end, where a line was not complete
+  bool heading = false;                        ///< whether the heading stands already
 };
 
 /// What a line says of a picture.
@@ -93,7 +93,8 @@ inline FinishedWork resume_work(ResultOutput& output, const RecordLines& lines, 
     }
     auto record = has_heading ? read_csv_record(line, columns) : read_json_record(line);
     if (record) {
-      if (work.paths.insert(std::move(record->path)).second && record->has_failed) ++work.failed;
+      work.paths.insert(std::move(record->path));
+      if (record->has_failed) ++work.failed;
     } else if (work.foreign_lines++ == 0) {
       work.first_foreign_line = number;
     }

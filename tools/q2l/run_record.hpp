@@ -10,6 +10,8 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
+#include <vector>
 
 #include "q2l/exit_code.hpp"
 #include "q2l/message.hpp"
@@ -18,12 +20,15 @@
 #include "q2l/result_output.hpp"
 #include "q2l/version_number.hpp"
 #include "query2label/core/crc32.hpp"
+#include "query2label/core/error.hpp"
 #include "query2label/core/output_file.hpp"
 #include "query2label/core/read_file.hpp"
 #include "query2label/model/model_file.hpp"
 #include "query2label/tagger.hpp"
+#include "query2label/weights/file_kind.hpp"
 #include "query2label/weights/json_document.hpp"
 #include "query2label/weights/mapped_file.hpp"
+#include "query2label/weights/safetensors.hpp"
 
 namespace q2l::command {
 namespace detail {
@@ -40,11 +45,14 @@ inline std::uint32_t sample_crc32(std::span<const std::byte> bytes) {
   return crc;
 }
 
-/// The CRC of the configuration that a model is read with, where it is a file of its own.
-inline std::optional<std::uint32_t> config_crc32(const ModelOptions& model) {
-  const std::filesystem::path path = model.config.empty()
-                                         ? q2l::detail::find_config_beside(model.model)
-                                         : std::filesystem::path(model.config);
+/// The CRC of the configuration that a model, whose `bytes` these are, is read with, where that is
+/// a file of its own.
+inline std::optional<std::uint32_t> config_crc32(const ModelOptions& model,
+                                                 std::span<const std::byte> bytes) {
+  std::filesystem::path path = model.config;
+  const bool has_own = q2l::detail::detect_file_kind(bytes) == q2l::detail::FileKind::safetensors &&
+                       parse_safetensors(bytes).metadata.contains("config");
+  if (path.empty() && !has_own) path = q2l::detail::find_config_beside(model.model);
   if (path.empty()) return std::nullopt;
   return crc32(read_file(path, Limits{}.json_bytes));
 }
@@ -61,9 +69,10 @@ inline nlohmann::json describe_run(const TagOptions& options, const Tagger& tagg
                         {"format", to_string(options.format)},
                         {"scores", options.all_scores ? "all" : "tags"},
                         {"orient", options.orient}};
-  if (const auto crc = detail::config_crc32(options.model)) run["config"] = *crc;
+  if (const auto crc = detail::config_crc32(options.model, model.bytes())) run["config"] = *crc;
   if (options.threshold) run["threshold"] = *options.threshold;
   if (options.best) run["top-k"] = *options.best;
+  if (!options.heat_maps.empty()) run["heat-maps"] = options.heat_maps;
   if (!options.model.state_dict.empty()) run["state-dict"] = options.model.state_dict;
   if (options.model.precision) run["precision"] = to_string(*options.model.precision);
   return run;
@@ -74,11 +83,16 @@ inline nlohmann::json describe_run(const TagOptions& options, const Tagger& tagg
 /// the same: a Failure says in what it was not.
 inline bool keep_run_record(const ResultOutput& output, const nlohmann::json& run) {
   const std::string path = output.name() + ".run";
-  const bool exists = std::filesystem::exists(path);
+  std::error_code error;
+  const bool exists = std::filesystem::exists(path, error);
+  if (error) throw Failure(ExitCode::output, path + ": " + error.message());
   JsonDocument before;
   if (exists) {
-    const std::vector<std::byte> bytes = read_file(path, Limits{}.json_bytes);
-    before = parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path);
+    try {
+      const std::vector<std::byte> bytes = read_file(path, Limits{}.json_bytes);
+      before = parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path);
+    } catch (const Error&) {
+    }
     if (!before->is_object() || !before->contains("q2l"))
       throw Failure(ExitCode::usage, path + ": is not the record of a run; it stands in the way");
   }

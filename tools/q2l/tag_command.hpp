@@ -29,6 +29,7 @@
 #include "q2l/resume.hpp"
 #include "q2l/run_record.hpp"
 #include "q2l/tag_loop.hpp"
+#include "query2label/core/parallel_for.hpp"
 #include "query2label/image/heat_map.hpp"
 #include "query2label/image/png_encode.hpp"
 #include "query2label/image/read_image.hpp"
@@ -77,16 +78,19 @@ inline std::vector<Explanation> tag_images(const Tagger& tagger, std::span<const
   return out;
 }
 
-/// Writes a picture for each tag, where it was seen in `image`, to the file that `path_for` names.
+/// Writes a picture for each tag, where it was seen in `image`, to the file that `path_for` names,
+/// on the tagger's threads.
 template <class PathFor>
-void write_heat_maps(const Image& image, const Explanation& seen, PathFor&& path_for) {
-  for (std::size_t i = 0; i < seen.tags.size(); ++i) {
+void write_heat_maps(const Tagger& tagger, const Image& image, const Explanation& seen,
+                     PathFor&& path_for) {
+  std::vector<std::string> paths;
+  for (const Tag& tag : seen.tags) paths.push_back(path_for(tag.label));
+  parallel_for(tagger.runner(), tagger.threads(), paths.size(), [&](std::size_t i, std::size_t) {
     const Tag& tag = seen.tags[i];
     const AttentionMap& map = seen.maps[i];
-    write_png(path_for(tag.label),
-              draw_heat_map(image, map.values, static_cast<int>(map.height),
-                            static_cast<int>(map.width), tag.label, tag.score));
-  }
+    write_png(paths[i], draw_heat_map(image, map.values, static_cast<int>(map.height),
+                                      static_cast<int>(map.width), tag.label, tag.score));
+  });
 }
 
 inline void report_resumed(const FinishedWork& work, const std::string& output) {
@@ -160,15 +164,16 @@ inline int run_tag(const TagOptions& options) {
     };
     steps.illustrate = [&](const Image& image, const FoundPicture& picture,
                            const Explanation& seen) {
-      detail::write_heat_maps(
-          image, seen, [&](std::string_view label) { return heat_maps->path_for(picture, label); });
+      detail::write_heat_maps(tagger, image, seen, [&](std::string_view label) {
+        return heat_maps->path_for(picture, label);
+      });
     };
   }
   PictureSource source(detail::paths_of(options.paths, stopped), excluded);
   const std::size_t readers = std::min(options.batch, options.threads);
   const TagSummary summary =
       TagLoop(std::move(steps), options.batch, readers, lines, output, progress)
-          .run(source, finished.paths);
+          .run(source, std::move(finished.paths));
   progress.hide();
   output.finish();
 

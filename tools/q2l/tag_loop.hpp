@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <exception>
 #include <functional>
 #include <future>
 #include <new>
@@ -65,7 +66,8 @@ class TagLoop {
         output_(output),
         progress_(progress) {}
 
-  TagSummary run(PictureSource& source, const std::unordered_set<std::string>& finished) {
+  /// `finished` are the paths that have a record already, each as often as it has one.
+  TagSummary run(PictureSource& source, std::unordered_multiset<std::string> finished) {
     const auto read_ahead = [&] {
       // Where no thread can be had, the batch is read when it is asked for.
       return std::async(std::launch::async | std::launch::deferred,
@@ -99,13 +101,22 @@ class TagLoop {
     std::size_t skipped = 0;
   };
 
-  Batch read_batch(PictureSource& source, const std::unordered_set<std::string>& finished) {
+  Batch read_batch(PictureSource& source, std::unordered_multiset<std::string>& finished) {
+    if (source_failure_) std::rethrow_exception(std::exchange(source_failure_, nullptr));
     Batch batch;
     while (batch.entries.size() < batch_ && !steps_.stopped()) {
-      std::optional<FoundPicture> found = source.next();
+      std::optional<FoundPicture> found;
+      try {
+        found = source.next();
+      } catch (...) {
+        if (batch.entries.empty()) throw;
+        source_failure_ = std::current_exception();  // when those before it have their records
+        break;
+      }
       if (!found) break;
       if (steps_.meet) steps_.meet(*found);
-      if (finished.contains(found->path)) {
+      if (const auto record = finished.find(found->path); record != finished.end()) {
+        finished.erase(record);
         ++batch.skipped;
         continue;
       }
@@ -152,7 +163,8 @@ class TagLoop {
       }
       progress_.hide();
       output_.write(line);
-      progress_.show(summary_.skipped + summary_.tagged + summary_.failed, summary_.failed);
+      progress_.show(summary_.skipped + summary_.tagged + summary_.failed, summary_.failed,
+                     summary_.skipped);
     }
   }
 
@@ -182,6 +194,7 @@ class TagLoop {
   ResultOutput& output_;
   Progress& progress_;
   TagSummary summary_;
+  std::exception_ptr source_failure_;
 };
 
 }  // namespace q2l::command

@@ -26,8 +26,7 @@ class OutputFile {
  public:
   explicit OutputFile(const std::filesystem::path& path) : path_(target_of(path)) {
     for (int attempt = 0; file_.get() < 0; ++attempt) {
-      temporary_ =
-          path_ + "." + std::to_string(::getpid()) + "-" + std::to_string(attempt) + ".part";
+      temporary_ = unfinished_prefix(path_) + std::to_string(attempt) + ".part";
       constexpr int flags = O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC;
       file_ = detail::FileDescriptor(::open(temporary_.c_str(), flags, 0666));
       if (file_.get() < 0 && (errno != EEXIST || attempt == 100)) {
@@ -41,6 +40,13 @@ class OutputFile {
   OutputFile& operator=(const OutputFile&) = delete;
   ~OutputFile() {
     if (!temporary_.empty()) ::unlink(temporary_.c_str());
+  }
+
+  /// The file that appears: what `path` links to, where it is a link.
+  [[nodiscard]] const std::string& path() const noexcept { return path_; }
+  /// How the names of this process's unfinished files of `path` begin; they end in ".part".
+  static std::string unfinished_prefix(const std::string& path) {
+    return path + "." + std::to_string(::getpid()) + "-";
   }
 
   void write(std::span<const std::byte> bytes) {
@@ -74,9 +80,11 @@ class OutputFile {
     const std::filesystem::file_status status = std::filesystem::status(path, ignored);
     if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
       throw Error(ErrorCode::output_io, "is not a regular file", {.path = path.string()});
-    if (!std::filesystem::is_symlink(path, ignored)) return path.string();
-    const std::filesystem::path target = std::filesystem::canonical(path, ignored);
-    return ignored ? path.string() : target.string();
+    std::filesystem::path target = path;
+    constexpr int most_links = 40;  // as Linux follows
+    for (int i = 0; i < most_links && std::filesystem::is_symlink(target, ignored); ++i)
+      target = target.parent_path() / std::filesystem::read_symlink(target, ignored);
+    return target.string();
   }
 
   [[noreturn]] void fail(std::string_view doing, int error) const {

@@ -68,37 +68,55 @@ inline const BackboneFamily& find_backbone_family(const WeightMap& weights) {
   throw Error(ErrorCode::missing_tensor, "the backbone is of no known family: " + tried);
 }
 
-/// What a description of a freely sized backbone would say of `shape`, as far as it can be
-/// compared.
-inline nlohmann::json describe(const BackboneShape& shape) {
-  if (const auto* resnet = std::get_if<ResNetShape>(&shape)) {
-    return {{"type", "resnet"},
-            {"block", resnet->bottleneck ? "bottleneck" : "basic"},
-            {"layers", resnet->layers},
-            {"width", resnet->width}};
-  }
-  if (const auto* tresnet = std::get_if<TResNetShape>(&shape)) {
-    return {{"type", "tresnet"}, {"layers", tresnet->layers}};
-  }
-  if (const auto* swin = std::get_if<SwinShape>(&shape)) {
-    return {{"type", "swin"},
-            {"embed_dim", swin->embed_dim},
-            {"depths", swin->depths},
-            {"num_heads", swin->heads}};
-  }
-  const CvtShape& cvt = std::get<CvtShape>(shape);
-  return {{"type", "cvt"}, {"embed_dims", cvt.embed_dims}, {"depths", cvt.depths}};
+// What a description of a freely sized backbone says, compared and written without making JSON
+// values, whose destructors ask for memory.
+
+inline bool says(const nlohmann::json& value, std::string_view text) {
+  return value.is_string() && value.get_ref<const std::string&>() == text;
+}
+inline bool says(const nlohmann::json& value, std::size_t number) { return value == number; }
+template <std::size_t Count>
+bool says(const nlohmann::json& value, const std::array<std::size_t, Count>& numbers) {
+  return value.is_array() && std::equal(value.begin(), value.end(), numbers.begin(), numbers.end());
 }
 
-/// Throws bad_config where the description `arch` says otherwise than the weights.
+inline std::string json_text(std::string_view text) { return json_quoted(text); }
+inline std::string json_text(std::size_t number) { return std::to_string(number); }
+template <std::size_t Count>
+std::string json_text(const std::array<std::size_t, Count>& numbers) {
+  std::string out;
+  for (const std::size_t number : numbers) out += (out.empty() ? "[" : ",") + json_text(number);
+  return out + "]";
+}
+
+/// Throws bad_config where the description `arch` says otherwise than the weights, as far as it can
+/// be compared.
 inline void require_same_arch(const BackboneShape& found, const nlohmann::json& arch) {
-  const nlohmann::json own = describe(found);
-  for (const auto& [key, value] : own.items()) {
-    if (!arch.contains(key) || arch[key] == value) continue;
+  const auto require = [&](const std::string& key, const auto& own) {
+    if (!arch.contains(key) || says(arch[key], own)) return;
     throw Error(ErrorCode::bad_config, "the configuration does not fit",
                 {.subject = "backbone_arch." + key,
-                 .expected = value.dump() + ", as the weights have it",
+                 .expected = json_text(own) + ", as the weights have it",
                  .actual = arch[key].dump()});
+  };
+  if (const auto* resnet = std::get_if<ResNetShape>(&found)) {
+    require("type", std::string_view("resnet"));
+    require("block", std::string_view(resnet->bottleneck ? "bottleneck" : "basic"));
+    require("layers", resnet->layers);
+    require("width", resnet->width);
+  } else if (const auto* tresnet = std::get_if<TResNetShape>(&found)) {
+    require("type", std::string_view("tresnet"));
+    require("layers", tresnet->layers);
+  } else if (const auto* swin = std::get_if<SwinShape>(&found)) {
+    require("type", std::string_view("swin"));
+    require("embed_dim", swin->embed_dim);
+    require("depths", swin->depths);
+    require("num_heads", swin->heads);
+  } else {
+    const CvtShape& cvt = std::get<CvtShape>(found);
+    require("type", std::string_view("cvt"));
+    require("embed_dims", cvt.embed_dims);
+    require("depths", cvt.depths);
   }
 }
 

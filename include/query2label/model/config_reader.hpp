@@ -92,7 +92,9 @@ class ConfigReader {
   [[nodiscard]] std::vector<MisspeltKey> misspelt_keys() const {
     constexpr std::size_t longest = 64;  // of a key that is compared
     constexpr std::size_t long_key = 8;
+    constexpr std::size_t most_keys = 1000;  // of a configuration that somebody wrote
     std::vector<MisspeltKey> misspelt;
+    if (document_.size() > most_keys) return misspelt;
     for (const auto& item : document_.items()) {
       if (read_.contains(item.key()) || item.key().size() > longest) continue;
       for (const std::string& key : read_) {

@@ -68,7 +68,7 @@ inline std::optional<std::array<float, 3>> read_channels(const ConfigReader& con
   std::array<float, 3> channels{};
   const auto is_float = [](const nlohmann::json& number) {
     return number.is_number() &&
-           std::abs(number.get<double>()) <= std::numeric_limits<float>::max();
+           std::abs(number.get<double>()) <= double{std::numeric_limits<float>::max()};
   };
   if (!value->is_array() || value->size() != channels.size() ||
       !std::all_of(value->begin(), value->end(), is_float)) {

@@ -15,11 +15,17 @@ namespace q2l {
 
 /// A plan as the metadata `precision` of a model file:
 ///   {"all": "int8", "layers": {NAME: "bf16", ...}, "inputs": {NAME: [scale, zero_point], ...}}
-inline nlohmann::json to_json(const PrecisionPlan& plan) {
-  nlohmann::json layers = nlohmann::json::object(), inputs = nlohmann::json::object();
+inline JsonDocument to_json(const PrecisionPlan& plan) {
+  JsonDocument out(nlohmann::json::object());
+  (*out)["all"] = to_string(plan.all());
+  nlohmann::json& layers = (*out)["layers"] = nlohmann::json::object();
   for (const auto& [name, precision] : plan.exceptions()) layers[name] = to_string(precision);
-  for (const auto& [name, input] : plan.inputs()) inputs[name] = {input.scale, input.zero_point};
-  return {{"all", to_string(plan.all())}, {"layers", layers}, {"inputs", inputs}};
+  nlohmann::json& inputs = (*out)["inputs"] = nlohmann::json::object();
+  for (const auto& [name, input] : plan.inputs()) {
+    inputs[name].push_back(input.scale);
+    inputs[name].push_back(input.zero_point);
+  }
+  return out;
 }
 
 namespace detail {

@@ -85,6 +85,7 @@ class Session {
       : model_(&model), runner_(&runner) {
     set_workers(workers);
   }
+  Session(const Model&& about_to_end, TaskRunner& runner, std::size_t workers) = delete;
 
   /// From the next call on, at most so many threads.
   void set_workers(std::size_t workers) noexcept { workers_ = workers == 0 ? 1 : workers; }

@@ -56,13 +56,14 @@ struct CrossAttention {
         out(p.width, p.width, p.out_proj_weight, p.out_proj_bias, p.threads,
             p.settings_of("out_proj")) {
     const std::size_t width = p.width;
-    ProductSettings key_settings = p.settings_of("key");
-    const ProductSettings value_settings = p.settings_of("value");
     if (form == CrossAttentionForm::project_memory) {
-      key.emplace_back(width, width, p.weight(1), p.bias(1), p.threads, key_settings);
-      value.emplace_back(width, width, p.weight(2), p.bias(2), p.threads, value_settings);
+      key.emplace_back(width, width, p.weight(1), p.bias(1), p.threads, p.settings_of("key"));
+      value.emplace_back(width, width, p.weight(2), p.bias(2), p.threads, p.settings_of("value"));
       return;
     }
+    // Other inputs than in the other form: what one was calibrated with is not for the other.
+    ProductSettings key_settings = p.settings_of("label_key");
+    const ProductSettings value_settings = p.settings_of("label_value");
     // A column of Wk_h is a row of the checkpoint's transposed: int8 weights, which share a scale
     // along that row, cannot be taken as they are.
     if (key_settings.precision == Precision::int8) key_settings.precision = Precision::bf16;

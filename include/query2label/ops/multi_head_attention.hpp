@@ -24,7 +24,8 @@ struct MultiHeadAttentionParameters {
   std::size_t heads = 0;
   SharedBuffer<T> in_proj_weight, in_proj_bias, out_proj_weight, out_proj_bias;
   Threads threads = {};  ///< that pack
-  /// Of the products "query", "key", "query_key", "value" and "out_proj"; empty for f32.
+  /// Of the products "query", "key", "query_key", "value" and "out_proj", and, where labels are
+  /// projected, "label_key" and "label_value"; empty for f32.
   std::function<ProductSettings(std::string_view)> settings = {};
 
   /// Rows of projection 0 (q), 1 (k) or 2 (v), and of `count` projections from there.

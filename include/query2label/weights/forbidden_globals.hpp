@@ -32,10 +32,12 @@ inline constexpr auto forbidden_paths = std::to_array<std::string_view>({
     "venv", "webbrowser", "winreg", "wsgiref", "xmlrpc", "zipfile", "zipimport",
 });
 
-/// What of Python's builtins may stand in a pickle: types that only hold data.
+/// What of Python's builtins may stand in a pickle: types that only hold data, constants, and what
+/// settings name.
 inline constexpr auto harmless_builtins = std::to_array<std::string_view>({
-    "bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "long",
-    "object", "range", "set", "slice", "str", "tuple", "unicode", "xrange",
+    "Ellipsis", "NotImplemented", "bool", "bytearray", "bytes", "complex", "dict", "float",
+    "frozenset", "int", "len", "list", "long", "max", "min", "object", "range", "set", "slice",
+    "str", "sum", "tuple", "type", "unicode", "xrange",
 });
 
 /// Whether `path` is one of the forbidden paths or lies inside one.

@@ -168,6 +168,10 @@ class JsonBuilder : public nlohmann::json_sax<nlohmann::json> {
     const std::string_view start = text_.substr(0, 2);
     if (start == "\xFF\xFE" || start == "\xFE\xFF" || start.find('\0') != std::string_view::npos)
       fail(ErrorCode::bad_json, "JSON is UTF-8 text; this looks like UTF-16 or binary data");
+    if (const std::size_t nul = text_.find('\0'); nul != std::string_view::npos) {
+      furthest_ = text_.data() + nul + 1;  // nlohmann's parser would take it for the end
+      fail(ErrorCode::bad_json, "a NUL");
+    }
     const std::size_t invalid = find_invalid_utf8(text_);
     if (invalid == std::string_view::npos) return;
     furthest_ = text_.data() + invalid + 1;

@@ -56,7 +56,12 @@ inline PackedLayout parse_packed_layout(const std::map<std::string, std::string>
 /// Names and shapes as the metadata of a packed file hold them.
 inline std::string tensor_shapes_text(
     const std::map<std::string, std::vector<std::uint64_t>>& shapes) {
-  return nlohmann::json(shapes).dump();
+  JsonDocument out(nlohmann::json::object());
+  for (const auto& [name, shape] : shapes) {
+    nlohmann::json& extents = (*out)[name] = nlohmann::json::array();
+    for (const std::uint64_t extent : shape) extents.push_back(extent);
+  }
+  return out->dump();
 }
 
 /// Reads what `tensor_shapes_text` wrote as `tensors`, as tensors without storage. Throws

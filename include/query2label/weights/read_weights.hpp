@@ -47,6 +47,8 @@ inline void keep_tensors(WeightFile& file, std::vector<TensorEntry>&& tensors) {
 inline void keep_checkpoint(WeightFile& file, TorchCheckpoint&& checkpoint) {
   if (!checkpoint.state_dict.empty()) add_note(file, "tensors of '" + checkpoint.state_dict + "'");
   for (const std::string& other : checkpoint.others) add_note(file, "not of '" + other + "'");
+  if (file.format == WeightFormat::torch_zip && !checkpoint.has_checksums)
+    add_note(file, "written without checksums");
   file.foreign_globals = std::move(checkpoint.foreign_globals);
   keep_tensors(file, std::move(checkpoint.tensors));
 }

@@ -24,8 +24,12 @@ struct StateDict {
 };
 
 /// Where trainers put the model's tensors, in the order of preference.
-inline constexpr auto state_dict_keys = std::to_array<std::string_view>(
-    {"state_dict", "model", "state_dict_ema", "model_ema", "net", "ema", "module"});
+inline constexpr auto state_dict_keys =
+    std::to_array<std::string_view>({"state_dict", "model", "model_state_dict", "state_dict_ema",
+                                     "model_ema", "ema_state_dict", "net", "ema", "module"});
+
+/// The counter that torch.optim.swa_utils.AveragedModel keeps beside the tensors of its module.
+inline constexpr std::string_view average_counter = "n_averaged";
 
 /// Whether `value` is a tensor, also of kinds that are not supported, so that messages can say
 /// which.
@@ -103,7 +107,7 @@ inline std::vector<std::string_view> bare_names(const PickleGraph& graph,
   std::vector<std::string_view> names;
   const std::vector<PickleHandle> items = graph.items(state_dict.dict);
   for (std::size_t i = 0; i < items.size(); i += 2)
-    if (graph.kind(items[i]) == PickleKind::text) {
+    if (graph.kind(items[i]) == PickleKind::text && graph.text(items[i]) != average_counter) {
       names.push_back(graph.text(items[i]));
       require_tensor_name(names.back(), limits);
     }
@@ -131,12 +135,15 @@ inline StateDict pick_state_dict(const PickleGraph& graph, const std::vector<Sta
     bare_names(graph, *chosen, limits);  // for what it refuses
     return *chosen;
   }
-  if (found.empty())
+  if (found.empty()) {
+    std::string keys;
+    for (const std::string_view key : state_dict_keys)
+      keys += (keys.empty() ? "" : ", ") + std::string(key);
     throw Error(
         ErrorCode::missing_entry,
         "no dictionary of tensors in the checkpoint; save model.state_dict(), not the model",
-        {.expected =
-             "at the top or under state_dict, model, state_dict_ema, model_ema, net, ema, module"});
+        {.expected = "at the top or under " + keys});
+  }
   const std::vector<std::string_view> names = bare_names(graph, found.front(), limits);
   for (std::size_t i = 1; i < found.size(); ++i)
     if (bare_names(graph, found[i], limits) != names)

@@ -38,8 +38,8 @@ void sort_distinct(std::vector<Name>& names, std::string_view detail) {
     throw Error(ErrorCode::duplicate_name, detail, {.subject = std::string(*twice)});
 }
 
-/// How many characters of wrappers' prefixes (`module.`, `model.`, in any order) every one of
-/// `names` begins with, so that names remain behind them.
+/// How many characters of wrappers' prefixes (`module.`, `model.`, torch.compile's `_orig_mod.`, in
+/// any order) every one of `names` begins with, so that names remain behind them.
 inline std::size_t common_prefix_length(std::span<const std::string_view> names) {
   constexpr int deepest = 4;  // wrappers around wrappers
   std::size_t length = 0;
@@ -49,7 +49,7 @@ inline std::size_t common_prefix_length(std::span<const std::string_view> names)
     });
   };
   for (int depth = 0; depth < deepest; ++depth)
-    for (const std::string_view prefix : {"module.", "model."})
+    for (const std::string_view prefix : {"module.", "model.", "_orig_mod."})
       if (all_continue_with(prefix)) length += prefix.size();
   return length;
 }

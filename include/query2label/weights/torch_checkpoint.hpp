@@ -30,7 +30,8 @@ struct TorchCheckpoint {
   std::string state_dict;           ///< which was picked; empty: the file itself is one
   std::vector<std::string> others;  ///< state dicts of the same names that were passed over
   std::set<std::string>
-      foreign_globals;  ///< classes and functions of neither PyTorch nor its containers
+      foreign_globals;        ///< classes and functions of neither PyTorch nor its containers
+  bool has_checksums = true;  ///< whether damage to the tensors would have been seen
 };
 
 namespace detail {
@@ -74,6 +75,7 @@ inline TorchCheckpoint read_state_dict(const Pickle& pickle, const TorchStorageS
   for (std::size_t i = 0; i < items.size(); i += 2) {
     if (graph.kind(items[i]) != PickleKind::text) continue;
     const std::string name(graph.text(items[i]));
+    if (name == average_counter) continue;
     if (items[i + 1] == picked.dict)
       throw Error(ErrorCode::cycle, "a state dict contains itself", {.subject = name});
     if (is_some_tensor(graph, items[i + 1]) || is_numpy_array(graph, items[i + 1]))
@@ -100,6 +102,7 @@ class TorchZip {
   }
 
   [[nodiscard]] const ZipEntry& pickle() const noexcept { return pickle_; }
+  [[nodiscard]] bool has_checksums() const noexcept { return archive_.has_checksums(); }
 
   /// The bytes of a storage, verified once where that is asked for.
   TorchStorage storage(const TorchStorageId& id, bool verify) {
@@ -185,7 +188,9 @@ inline TorchCheckpoint read_torch_zip(std::span<const std::byte> file, const Lim
   const detail::TorchStorageSource source = [&](const detail::TorchStorageId& id) {
     return zip.storage(id, options.verify);
   };
-  return detail::read_state_dict(pickle, source, limits, options);
+  TorchCheckpoint out = detail::read_state_dict(pickle, source, limits, options);
+  out.has_checksums = zip.has_checksums();
+  return out;
 }
 
 /// Reads a checkpoint of PyTorch before 1.6, or of `_use_new_zipfile_serialization=False`: pickles

@@ -75,11 +75,21 @@ class TorchLegacyStream {
                 {.offset = system_offset});
   }
 
+  /// Whether a reference is to the source of a module that was saved whole; it has no bytes here.
+  [[nodiscard]] bool is_module(PickleHandle reference) const {
+    const PickleGraph& graph = checkpoint_.graph;
+    const PickleHandle id = graph.first(reference);
+    if (graph.kind(id) != PickleKind::tuple || graph.size(id) == 0) return false;
+    const PickleHandle kind = graph.items(id).front();
+    return graph.kind(kind) == PickleKind::text && graph.text(kind) == "module";
+  }
+
   /// The storages follow the list of their keys, each as a count of elements and the elements. The
   /// sizes of the elements are known from the references in the checkpoint.
   void locate_storages() {
     std::map<std::string_view, Dtype> dtypes;
     for (const PickleHandle reference : checkpoint_.graph.persistent_ids()) {
+      if (is_module(reference)) continue;
       const TorchStorageId storage = read_torch_storage_id(checkpoint_.graph, reference);
       dtypes.emplace(storage.key, storage.dtype);
     }

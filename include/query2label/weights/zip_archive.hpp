@@ -24,6 +24,7 @@ struct ZipEntry {
   std::uint64_t file_offset = 0;    ///< of `data`
   std::uint32_t crc = 0;            ///< of the content
   std::uint16_t method = 0;         ///< 0: stored without compression
+  bool has_crc = true;
 };
 
 /// A ZIP archive in memory, checked in full when it is opened: each entry's two headers agree, no
@@ -46,10 +47,17 @@ class ZipArchive {
       throw Error(ErrorCode::bad_zip, "the directory holds more than its entries",
                   {.offset = reader.offset()});
     add_all(headers, directory.offset);
+    // What torch.serialization.set_crc32_options(False) makes torch.save write.
+    has_checksums_ = std::any_of(entries_.begin(), entries_.end(),
+                                 [](const ZipEntry& entry) { return entry.crc != 0; });
+    for (ZipEntry& entry : entries_) entry.has_crc = has_checksums_;
     detail::refuse_repeated_zip_names(names());
     std::sort(entries_.begin(), entries_.end(),
               [](const ZipEntry& a, const ZipEntry& b) { return a.name < b.name; });
   }
+
+  /// Whether the writer stored any: where all are 0, none is compared.
+  [[nodiscard]] bool has_checksums() const noexcept { return has_checksums_; }
 
   /// Sorted by name.
   [[nodiscard]] std::span<const ZipEntry> entries() const noexcept { return entries_; }
@@ -73,7 +81,7 @@ class ZipArchive {
                    .subject = std::string(entry.name),
                    .expected = "method 0",
                    .actual = std::to_string(entry.method)});
-    if (verify && crc32(entry.data) != entry.crc)
+    if (verify && entry.has_crc && crc32(entry.data) != entry.crc)
       throw Error(ErrorCode::checksum_mismatch,
                   "the entry's bytes do not have its CRC-32; the file is damaged",
                   {.offset = entry.file_offset, .subject = std::string(entry.name)});
@@ -130,6 +138,7 @@ class ZipArchive {
 
   std::span<const std::byte> file_;
   std::vector<ZipEntry> entries_;
+  bool has_checksums_ = true;
 };
 
 }  // namespace q2l

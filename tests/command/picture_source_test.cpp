@@ -135,9 +135,10 @@ TEST_CASE("A link into a folder that may not be searched is a picture that fails
   folder.write("open/ok.png", "x");
   for (const char* name : {"1.jpg", "notes.txt"})
     std::filesystem::create_symlink(std::string("../forbidden/") + name, folder / "open" / name);
-  std::filesystem::permissions(folder / "forbidden", std::filesystem::perms::none);
-  std::filesystem::permissions(
-      folder.path(), std::filesystem::perms::others_exec | std::filesystem::perms::owner_all);
+  using std::filesystem::perms;
+  std::filesystem::permissions(folder.path(),
+                               perms::owner_all | perms::group_exec | perms::others_exec);
+  std::filesystem::permissions(folder / "forbidden", perms::none);
   const pid_t child = ::fork();  // permissions do not keep root out
   if (child == 0) {
     constexpr uid_t nobody = 65534;
@@ -148,7 +149,7 @@ TEST_CASE("A link into a folder that may not be searched is a picture that fails
   }
   int status = 0;
   REQUIRE(::waitpid(child, &status, 0) == child);
-  std::filesystem::permissions(folder / "forbidden", std::filesystem::perms::owner_all);
+  std::filesystem::permissions(folder / "forbidden", perms::owner_all);
   CHECK(status == 0);
 }
 

@@ -1,5 +1,4 @@
 # make install, and find_package(query2label) afterwards.
-include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
 install(DIRECTORY include/query2label DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
@@ -16,7 +15,7 @@ if(QUERY2LABEL_STB_INCLUDE_DIR_IS_FETCHED)
           DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/stb)
 endif()
 configure_package_config_file(cmake/query2labelConfig.cmake.in query2labelConfig.cmake
-  INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/query2label)
+  INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/query2label PATH_VARS CMAKE_INSTALL_INCLUDEDIR)
 write_basic_package_version_file(query2labelConfigVersion.cmake
   COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
 install(FILES "${PROJECT_BINARY_DIR}/query2labelConfig.cmake"

@@ -63,7 +63,8 @@ struct Explanation {
 
 /// A loaded model with its labels and pixel pipeline: picture in, ranked labels out. All functions
 /// may be called from any number of threads at once; neither threads, batch, schedule nor the
-/// caller's float environment change what a picture gets.
+/// caller's float environment change what a picture gets. After fork() while no call is running, a
+/// child may call them, too; with threads of its own pool gone, on one.
 class Tagger {
  public:
   /// Loads a model file or a checkpoint of the reference. Throws Error naming the file at fault,
@@ -74,26 +75,35 @@ class Tagger {
   Tagger& operator=(Tagger&& other) noexcept;
   ~Tagger();
 
-  [[nodiscard]] const LabelSet& labels() const noexcept;
+  // What is asked of a temporary tagger is a copy, or refused: nothing refers to what has ended.
+  [[nodiscard]] const LabelSet& labels() const& noexcept;
+  [[nodiscard]] LabelSet labels() const&&;
   /// Whether nothing named the labels, so that they have the names of the data set with as many.
   [[nodiscard]] bool labels_are_guessed() const noexcept;
   /// One for all labels, or one per label.
-  [[nodiscard]] const std::vector<float>& thresholds() const noexcept;
-  [[nodiscard]] const ModelConfig& config() const noexcept;
-  [[nodiscard]] const Query2Label<>& model() const noexcept;
+  [[nodiscard]] const std::vector<float>& thresholds() const& noexcept;
+  [[nodiscard]] std::vector<float> thresholds() const&&;
+  [[nodiscard]] const ModelConfig& config() const& noexcept;
+  [[nodiscard]] ModelConfig config() const&&;
+  [[nodiscard]] const Query2Label<>& model() const& noexcept;
+  const Query2Label<>& model() const&& = delete;
   /// The threads that it runs on, for a `Session` of one's own.
-  [[nodiscard]] TaskRunner& runner() const noexcept;
+  [[nodiscard]] TaskRunner& runner() const& noexcept;
+  TaskRunner& runner() const&& = delete;
   [[nodiscard]] std::size_t threads() const noexcept;
 
   /// The labels that apply, best first. Several pictures cost less each and get what they get
-  /// alone; at most 16 at a time take scratch. Throws Error bad_argument for an empty picture,
-  /// non_finite_output when the weights overflow (layers in int8 cut their inputs to the calibrated
-  /// range instead), out_of_memory.
+  /// alone; at most 16 at a time take scratch. Scratch is kept for later calls, as much as calls at
+  /// a time ever took. Throws Error bad_argument for an empty picture, non_finite_output when the
+  /// weights overflow (layers in int8 cut their inputs to the calibrated range instead),
+  /// out_of_memory.
   [[nodiscard]] std::vector<Tag> tag(const Image& image) const;
   [[nodiscard]] std::vector<Tag> tag(const ImageView& image) const;
   [[nodiscard]] std::vector<std::vector<Tag>> tag(std::span<const Image> images) const;
 
-  /// The probability of every label in the model's order, for each picture: [N][K].
+  /// The probability of every label in the model's order: [K], and for each picture [N][K]. Errors
+  /// as `tag`.
+  [[nodiscard]] std::vector<float> scores(const Image& image) const;
   [[nodiscard]] std::vector<std::vector<float>> scores(std::span<const Image> images) const;
 
   /// Where the labels `labels` (indices in the model's order) were looked for: the cross-attention

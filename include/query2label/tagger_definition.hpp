@@ -16,6 +16,7 @@
 #include "query2label/core/aligned_buffer.hpp"
 #include "query2label/core/error.hpp"
 #include "query2label/core/float_environment.hpp"
+#include "query2label/core/is_finite.hpp"
 #include "query2label/core/machine_threads.hpp"
 #include "query2label/core/parallel_for.hpp"
 #include "query2label/core/schedule.hpp"
@@ -45,6 +46,9 @@ inline constexpr std::string_view no_memory_to_tag = "no memory to tag pictures"
 /// Pictures that go through the model as one batch: with more a picture gets no cheaper, and their
 /// scratch is kept.
 inline constexpr std::size_t most_together = 16;
+
+/// How errors name a picture of a call.
+inline std::string picture_name(std::size_t n) { return "picture " + std::to_string(n); }
 
 /// What `work` returns; its errors name the model file.
 template <class Work>
@@ -77,8 +81,10 @@ struct Tagger::State : detail::TaggerThreads {
   using Model = Query2Label<>;
   class Lease;
 
-  State(detail::TaggerThreads&& threads, Model&& model_, const TaggerOptions& options)
+  State(detail::TaggerThreads&& threads, std::string path_, Model&& model_,
+        const TaggerOptions& options)
       : TaggerThreads(std::move(threads)),
+        path(std::move(path_)),
         model(std::move(model_)),
         schedule(options.schedule),
         best(options.best),
@@ -111,8 +117,13 @@ struct Tagger::State : detail::TaggerThreads {
                  : !file.thresholds.empty()  ? file.thresholds
                                              : std::vector<float>{0.5f};
     // Ranking checks them, too; better now than with the first picture.
-    const auto check = [&] { detail::require_thresholds(thresholds, model.labels()); };
-    options.thresholds.empty() ? detail::naming_model_file(file, check) : check();
+    if (!options.thresholds.empty()) {
+      detail::require_thresholds(thresholds, model.labels());
+    } else {
+      detail::naming_model_file(file, [&] {
+        detail::require_thresholds(thresholds, model.labels(), ErrorCode::bad_config);
+      });
+    }
     if (best) detail::require_best(*best);
   }
 
@@ -130,8 +141,45 @@ struct Tagger::State : detail::TaggerThreads {
     return tags;
   }
 
-  /// The scores of each picture of one batch, by up to `threads` threads.
-  void score(std::span<const Image> images, std::size_t threads, std::vector<float>* scores);
+  /// Writes the scores of pictures `first` .. `last` - 1 as one batch, by up to `threads` threads.
+  void score(std::span<const Image> images, std::size_t first, std::size_t last,
+             std::size_t threads, std::vector<std::vector<float>>& scores);
+
+  /// Throws non_finite_output about label `label` of picture `n` unless `logit` is a number.
+  void require_finite(float logit, std::size_t n, std::size_t label) const {
+    if (is_finite(logit)) return;
+    throw Error(ErrorCode::non_finite_output, "the model's answer is not a number",
+                {.path = path,
+                 .subject = detail::picture_name(n) + ", label " + labels[label],
+                 .actual = std::to_string(logit)});
+  }
+
+  /// Picture `n`'s probabilities.
+  [[nodiscard]] std::vector<float> probabilities(std::span<const float> logits,
+                                                 std::size_t n) const {
+    std::vector<float> out;
+    for (std::size_t k = 0; k < logits.size(); ++k) {
+      require_finite(logits[k], n, k);
+      out.push_back(probability(logits[k]));
+    }
+    return out;
+  }
+
+  /// Where a picture, the only one of `memory`, was searched for `labels`.
+  [[nodiscard]] std::vector<AttentionMap> attention_of(Session<Model>& session,
+                                                       const Memory<float>& memory,
+                                                       std::span<const std::size_t> labels_) const {
+    if (labels_.empty()) return {};
+    const QueryResult<float> result =
+        session.query(memory, {{labels_.begin(), labels_.end()}, true});
+    std::vector<AttentionMap> maps;
+    for (std::size_t i = 0; i < labels_.size(); ++i) {
+      require_finite(result.logits[i], 0, labels_[i]);
+      maps.push_back(
+          {labels_[i], result.height, result.width, result.mean_map(0, result.layers - 1, i)});
+    }
+    return maps;
+  }
 
   [[nodiscard]] Memory<float> encode(Session<Model>& session, std::span<const Image> images,
                                      std::size_t threads) const {
@@ -145,6 +193,7 @@ struct Tagger::State : detail::TaggerThreads {
     return session.encode({pixels.data(), images.size(), side, side, 3});
   }
 
+  std::string path;  ///< of the model file
   Model model;
   Schedule schedule;
   LabelSet labels;
@@ -184,39 +233,14 @@ class Tagger::State::Lease {
   std::unique_ptr<Session<Model>> session_;
 };
 
-namespace detail {
-
-/// One picture's probabilities. Throws non_finite_output.
-inline std::vector<float> probabilities(std::span<const float> logits) {
-  std::vector<float> out;
-  for (const float logit : logits) out.push_back(probability(logit));
-  return out;
-}
-
-/// Where a picture, the only one of `memory`, was searched for `labels`.
-template <class Session>
-std::vector<AttentionMap> attention_of(Session& session, const Memory<float>& memory,
-                                       std::span<const std::size_t> labels) {
-  if (labels.empty()) return {};
-  const QueryResult<float> result = session.query(memory, {{labels.begin(), labels.end()}, true});
-  std::vector<AttentionMap> maps;
-  for (std::size_t i = 0; i < labels.size(); ++i) {
-    require_finite_logit(result.image_logits(0)[i]);
-    maps.push_back(
-        {labels[i], result.height, result.width, result.mean_map(0, result.layers - 1, i)});
-  }
-  return maps;
-}
-
-}  // namespace detail
-
-inline void Tagger::State::score(std::span<const Image> images, std::size_t threads,
-                                 std::vector<float>* scores) {
+inline void Tagger::State::score(std::span<const Image> images, std::size_t first, std::size_t last,
+                                 std::size_t threads, std::vector<std::vector<float>>& scores) {
   const FloatEnvironmentScope standard(FloatEnvironment::standard());
   const Lease session(*this, threads);
-  const QueryResult<float> result = session->query(encode(*session, images, threads));
-  for (std::size_t n = 0; n < images.size(); ++n) {
-    scores[n] = detail::probabilities(result.image_logits(n));
+  const std::span<const Image> own = images.subspan(first, last - first);
+  const QueryResult<float> result = session->query(encode(*session, own, threads));
+  for (std::size_t n = first; n < last; ++n) {
+    scores[n] = probabilities(result.image_logits(n - first), n);
   }
 }
 
@@ -237,7 +261,7 @@ QUERY2LABEL_INLINE Tagger Tagger::load(const std::filesystem::path& path,
     ModelFile file = open_model_file(path, options.config_path, options.limits, weight_options,
                                      options.precision);
     auto state = std::make_unique<State>(
-        std::move(threads),
+        std::move(threads), file.path,
         detail::naming_model_file(file,
                                   [&] { return State::Model::load(file.weights, file.config); }),
         options);
@@ -248,22 +272,25 @@ QUERY2LABEL_INLINE Tagger Tagger::load(const std::filesystem::path& path,
   });
 }
 
-QUERY2LABEL_INLINE const LabelSet& Tagger::labels() const noexcept { return state_->labels; }
+QUERY2LABEL_INLINE const LabelSet& Tagger::labels() const& noexcept { return state_->labels; }
+QUERY2LABEL_INLINE LabelSet Tagger::labels() const&& { return state_->labels; }
 QUERY2LABEL_INLINE bool Tagger::labels_are_guessed() const noexcept {
   return state_->labels_are_guessed;
 }
-QUERY2LABEL_INLINE const std::vector<float>& Tagger::thresholds() const noexcept {
+QUERY2LABEL_INLINE const std::vector<float>& Tagger::thresholds() const& noexcept {
   return state_->thresholds;
 }
-QUERY2LABEL_INLINE const ModelConfig& Tagger::config() const noexcept {
+QUERY2LABEL_INLINE std::vector<float> Tagger::thresholds() const&& { return state_->thresholds; }
+QUERY2LABEL_INLINE const ModelConfig& Tagger::config() const& noexcept {
   return state_->model.config();
 }
-QUERY2LABEL_INLINE const Query2Label<>& Tagger::model() const noexcept { return state_->model; }
-QUERY2LABEL_INLINE TaskRunner& Tagger::runner() const noexcept { return *state_->runner; }
+QUERY2LABEL_INLINE ModelConfig Tagger::config() const&& { return state_->model.config(); }
+QUERY2LABEL_INLINE const Query2Label<>& Tagger::model() const& noexcept { return state_->model; }
+QUERY2LABEL_INLINE TaskRunner& Tagger::runner() const& noexcept { return *state_->runner; }
 QUERY2LABEL_INLINE std::size_t Tagger::threads() const noexcept { return state_->workers; }
 
 QUERY2LABEL_INLINE std::vector<Tag> Tagger::tag(const Image& image) const {
-  return rank(scores(std::span(&image, 1)).front());
+  return rank(scores(image));
 }
 
 QUERY2LABEL_INLINE std::vector<Tag> Tagger::tag(const ImageView& image) const {
@@ -280,20 +307,26 @@ QUERY2LABEL_INLINE std::vector<std::vector<Tag>> Tagger::tag(std::span<const Ima
   });
 }
 
+QUERY2LABEL_INLINE std::vector<float> Tagger::scores(const Image& image) const {
+  return std::move(scores(std::span(&image, 1)).front());
+}
+
 QUERY2LABEL_INLINE std::vector<std::vector<float>> Tagger::scores(
     std::span<const Image> images) const {
   return with_memory_error(detail::no_memory_to_tag, "", [&] {
     State& state = *state_;
+    for (std::size_t n = 0; n < images.size(); ++n) {
+      require_valid(images[n], detail::picture_name(n));
+    }
     std::vector<std::vector<float>> scores(images.size());
     const std::size_t apart = state.schedule == Schedule::throughput && state.workers > 1
                                   ? images.size() - images.size() % state.workers
                                   : 0;
-    parallel_for(*state.runner, state.workers, apart, [&](std::size_t n, std::size_t) {
-      state.score(images.subspan(n, 1), 1, &scores[n]);
-    });
+    parallel_for(*state.runner, state.workers, apart,
+                 [&](std::size_t n, std::size_t) { state.score(images, n, n + 1, 1, scores); });
     for (std::size_t first = apart; first < images.size(); first += detail::most_together) {
-      const std::size_t count = std::min(detail::most_together, images.size() - first);
-      state.score(images.subspan(first, count), state.workers, scores.data() + first);
+      const std::size_t last = std::min(first + detail::most_together, images.size());
+      state.score(images, first, last, state.workers, scores);
     }
     return scores;
   });
@@ -304,23 +337,25 @@ QUERY2LABEL_INLINE std::vector<AttentionMap> Tagger::attention(
   if (labels.empty()) return {};
   return with_memory_error(detail::no_memory_to_tag, "", [&] {
     const FloatEnvironmentScope standard(FloatEnvironment::standard());
+    require_valid(image, detail::picture_name(0));
     const State::Lease session(*state_, state_->workers);
     const Memory<float> memory = state_->encode(*session, std::span(&image, 1), state_->workers);
-    return detail::attention_of(*session, memory, labels);
+    return state_->attention_of(*session, memory, labels);
   });
 }
 
 QUERY2LABEL_INLINE Explanation Tagger::explain(const Image& image) const {
   return with_memory_error(detail::no_memory_to_tag, "", [&] {
     const FloatEnvironmentScope standard(FloatEnvironment::standard());
+    require_valid(image, detail::picture_name(0));
     const State::Lease session(*state_, state_->workers);
     const Memory<float> memory = state_->encode(*session, std::span(&image, 1), state_->workers);
     Explanation out;
-    out.scores = detail::probabilities(session->query(memory).image_logits(0));
+    out.scores = state_->probabilities(session->query(memory).logits, 0);
     out.tags = state_->rank(out.scores);
     std::vector<std::size_t> labels;
     for (const Tag& tag : out.tags) labels.push_back(tag.index);
-    out.maps = detail::attention_of(*session, memory, labels);
+    out.maps = state_->attention_of(*session, memory, labels);
     return out;
   });
 }

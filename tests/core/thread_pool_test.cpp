@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <cstddef>
 #include <new>
+#include <optional>
 #include <query2label/core/thread_pool.hpp>
 #include <stdexcept>
 #include <thread>
@@ -137,4 +141,22 @@ TEST_CASE("A pool ends cleanly at once, after work and after sleep", "[core][poo
     check_all_indices(pool, 4, 8);
     if (round % 5 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
+}
+
+TEST_CASE("A pool does its work in a process that was forked, and ends there", "[core][pool]") {
+  std::optional<ThreadPool> pool(3);
+  check_all_indices(*pool, 3, 8);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::alarm(60);
+    std::size_t sum = 0;
+    q2l::parallel_for(*pool, 3, 10, [&](std::size_t i, std::size_t) { sum += i; });
+    pool.reset();
+    ::_exit(sum == 45 ? 0 : 1);
+  }
+  REQUIRE(child > 0);
+  int status = -1;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
+  check_all_indices(*pool, 3, 8);
 }

@@ -8,7 +8,9 @@
 #include <utility>
 #include <vector>
 
+#include "query2label/core/tensor.hpp"
 #include "query2label/image/heat_map.hpp"
+#include "query2label/model/session.hpp"
 #include "query2label/tagger.hpp"
 #include "support/allocation_watch.hpp"
 
@@ -47,8 +49,13 @@ TEST_CASE("Whichever request for memory fails, loading and tagging end with an e
   const q2l::ImageView view{picture.rgb.data(), picture.width, picture.height};
   const q2l::AttentionMap last = tagger.explain(picture).maps.back();
   const std::vector<float>& map = last.values;
-  const int rows = static_cast<int>(last.height), columns = static_cast<int>(last.width);
+  const std::size_t rows = last.height, columns = last.width;
   const q2l::Image drawing = q2l::draw_heat_map(picture, map, rows, columns, "label", 0.5f);
+  const std::size_t side = tagger.config().image_size;
+  const std::vector<float> values(side * side * 3, 0.5f);
+  const q2l::FeatureMap<const float> pixels(values.data(), 1, side, side, 3);
+  q2l::Session session(tagger.model(), tagger.runner(), 1);
+  const std::vector<float> logits = session.query(session.encode(pixels)).logits;
   // Some thousand requests: steps of a prime meet every kind of them.
   constexpr std::size_t step = 53;
   for (const bool lasts : {false, true}) {
@@ -71,6 +78,7 @@ TEST_CASE("Whichever request for memory fails, loading and tagging end with an e
     check([&] { return tagger.tag(view); }, tags);
     check([&] { return tagger.rank(expected.front()); }, tags);
     check([&] { return std::move(tagger.explain(picture).maps.back().values); }, map);
+    check([&] { return session.query(session.encode(pixels)).logits; }, logits);
     check([&] { return q2l::draw_heat_map(picture, map, rows, columns, "label", 0.5f); }, drawing);
   }
   CHECK(tagger.scores(std::span(&picture, 1)) == expected);

@@ -71,10 +71,10 @@ TEST_CASE("A heat map fits any picture, grid and label", "[image]") {
   const std::string long_label(300, 'W');
   for (const auto& [width, height] :
        {std::pair{1, 1}, {3, 2000}, {2000, 3}, {320, 200}, {1500, 1100}})
-    for (const auto& [down, across] : {std::pair{1, 1}, {1, 7}, {14, 14}}) {
+    for (const auto& [down, across] :
+         {std::pair<std::size_t, std::size_t>{1, 1}, {1, 7}, {14, 14}}) {
       CAPTURE(width, height, down, across);
-      const auto cells = static_cast<std::size_t>(down * across);
-      const std::vector<float> even(cells, 1.0f / static_cast<float>(cells));
+      const std::vector<float> even(down * across, 1.0f / static_cast<float>(down * across));
       const Image map =
           draw_heat_map(flat(width, height, 200), even, down, across, long_label, 1.0f);
       CHECK(map.width >= 240);
@@ -106,7 +106,7 @@ TEST_CASE("Text is drawn a glyph a character, a box for what is not ASCII", "[im
 
 TEST_CASE("A heat map refuses attention that is none", "[image]") {
   const Image picture = flat(4, 4, 0);
-  const auto code = [&](const std::vector<float>& attention, int down, int across) {
+  const auto code = [&](const std::vector<float>& attention, std::size_t down, std::size_t across) {
     const Error error = test::error_of(
         [&] { static_cast<void>(draw_heat_map(picture, attention, down, across, "dog", 0)); });
     CHECK(error.place().subject == "dog");
@@ -114,8 +114,13 @@ TEST_CASE("A heat map refuses attention that is none", "[image]") {
   };
   CHECK(code({1.0f}, 1, 2) == ErrorCode::bad_argument);
   CHECK(code({}, 0, 0) == ErrorCode::bad_argument);
+  CHECK(code({}, std::size_t{1} << 32, std::size_t{1} << 32) == ErrorCode::bad_argument);
   CHECK(code({0.5f, std::numeric_limits<float>::quiet_NaN()}, 1, 2) == ErrorCode::bad_argument);
   CHECK(code({1.5f, -0.5f}, 1, 2) == ErrorCode::bad_argument);
+  CHECK(test::error_of([&] {
+          static_cast<void>(draw_heat_map(picture, std::vector{1.0f}, 1, 1, "dog",
+                                          std::numeric_limits<float>::quiet_NaN()));
+        }).code() == ErrorCode::bad_argument);
   CHECK(test::error_of([] {
           static_cast<void>(draw_heat_map(Image{}, std::vector{1.0f}, 1, 1, "dog", 0));
         }).code() == ErrorCode::bad_argument);

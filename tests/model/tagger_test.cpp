@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: MIT
 #include "query2label/tagger.hpp"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <catch2/catch.hpp>
 #include <fstream>
 #include <limits>
 #include <map>
+#include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <thread>
 #include <utility>
@@ -40,7 +45,89 @@ using q2l::test::ThreadPerWorker;
 const std::string examples = std::string(Q2L_EXAMPLES_DIR) + "/data/";
 const std::string demo = examples + "demo.safetensors";
 
+template <class T>
+concept GivesModel = requires(T&& tagger) {
+  std::forward<T>(tagger).model();
+};
+static_assert(GivesModel<const Tagger&> && !GivesModel<Tagger>);
+template <class T>
+concept GivesRunner = requires(T&& tagger) {
+  std::forward<T>(tagger).runner();
+};
+static_assert(GivesRunner<const Tagger&> && !GivesRunner<Tagger>);
+template <class T>
+concept GivesViews = requires(T&& result) {
+  std::forward<T>(result).image_logits(0);
+}
+|| requires(T&& result) { std::forward<T>(result).map(0, 0, 0, 0); };
+static_assert(GivesViews<const q2l::QueryResult<float>&> && !GivesViews<q2l::QueryResult<float>>);
+
 }  // namespace
+
+TEST_CASE("What a temporary tagger gives outlives it", "[tagger]") {
+  const Tagger tagger = Tagger::load(demo, {.threads = 1});
+  std::size_t count = 0;
+  for (const std::string& name : Tagger::load(demo, {.threads = 1}).labels()) {
+    CHECK(name == tagger.labels()[count++]);
+  }
+  CHECK(count == tagger.labels().size());
+  const auto& config = Tagger::load(demo, {.threads = 1}).config();
+  CHECK(config.image_size == tagger.config().image_size);
+  const auto& thresholds = Tagger::load(demo, {.threads = 1}).thresholds();
+  CHECK(thresholds == tagger.thresholds());
+}
+
+TEST_CASE("A tagger works on in a process that was forked", "[tagger]") {
+  const q2l::Image picture = q2l::read_image(examples + "scene1.jpg");
+  auto tagger = std::make_unique<const Tagger>(Tagger::load(demo, {.threads = 3}));
+  const std::vector<float> scores = tagger->scores(picture);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::alarm(60);
+    const bool is_same = tagger->scores(picture) == scores;
+    tagger.reset();
+    ::_exit(is_same ? 0 : 1);
+  }
+  REQUIRE(child > 0);
+  int status = -1;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
+}
+
+TEST_CASE("Errors about pictures and answers say which", "[tagger]") {
+  const Tagger tagger = Tagger::load(demo, {.threads = 1});
+  std::vector<q2l::Image> pictures(3, q2l::read_image(examples + "scene1.jpg"));
+  pictures[2].rgb.pop_back();
+  const q2l::Error bad = error_of([&] { static_cast<void>(tagger.scores(pictures)); });
+  CHECK(bad.code() == ErrorCode::bad_argument);
+  CHECK(bad.place().subject == "picture 2");
+  CHECK(error_of([&] { static_cast<void>(tagger.explain(pictures[2])); }).place().subject ==
+        "picture 0");
+
+  // The head's weights of label 1 overflow.
+  const q2l::test::TemporaryFolder folder;
+  const std::string copy = folder / "model.safetensors";
+  const q2l::MappedFile file(demo);
+  const q2l::Safetensors content = q2l::parse_safetensors(file.bytes());
+  const std::size_t width = tagger.model().width();
+  std::vector<float> head(tagger.labels().size() * width, 0.0f);
+  std::fill_n(head.begin() + static_cast<std::ptrdiff_t>(width), width, 3e38f);
+  std::vector<q2l::TensorBytes> tensors;
+  for (const q2l::TensorEntry& t : content.tensors) {
+    tensors.push_back({t.name, t.dtype, t.shape, t.storage});
+    if (t.name != "fc.W") continue;
+    tensors.back().dtype = q2l::Dtype::f32;
+    tensors.back().bytes = std::as_bytes(std::span(head));
+  }
+  q2l::write_safetensors(copy, tensors, content.metadata);
+  pictures[2] = pictures[1];
+  const Tagger overflowing = Tagger::load(copy, {.threads = 1});
+  const q2l::Error error = error_of([&] { static_cast<void>(overflowing.tag(pictures)); });
+  CHECK(error.code() == ErrorCode::non_finite_output);
+  CHECK(error.place().path == copy);
+  CHECK(error.place().subject == "picture 0, label " + tagger.labels()[1]);
+  CHECK_FALSE(error.place().actual.empty());
+}
 
 TEST_CASE("The bundled model passes its self-test and tags the bundled pictures", "[tagger]") {
   const Tagger tagger = Tagger::load(demo, {.threads = 2, .self_test = true});
@@ -91,7 +178,7 @@ TEST_CASE("A batch, a host's threads and several callers give the same scores", 
   }
   for (std::thread& caller : callers) caller.join();
   for (const auto& answer : answers) CHECK(answer == scores);
-  CHECK(tagger.scores({}).empty());
+  CHECK(tagger.scores(std::span<const q2l::Image>()).empty());
 }
 
 #if defined(__x86_64__)
@@ -102,9 +189,9 @@ TEST_CASE("The caller's float environment changes no score and is left as it is"
   const auto scores = expected.scores(picture);
   const auto expected_map =
       expected.attention(picture.front(), std::vector<std::size_t>{0}).front();
-  const q2l::Image expected_drawing = q2l::draw_heat_map(
-      picture.front(), expected_map.values, static_cast<int>(expected_map.height),
-      static_cast<int>(expected_map.width), expected.labels()[0], 0.5f);
+  const q2l::Image expected_drawing =
+      q2l::draw_heat_map(picture.front(), expected_map.values, expected_map.height,
+                         expected_map.width, expected.labels()[0], 0.5f);
   const unsigned int own = _mm_getcsr();
   constexpr unsigned int to_zero = 0x6000, flush = 0x8040, traps_all = 0x1F80, inexact = 0x20;
   // Rounding, subnormals as zero with a flag set, a trap for every exception.
@@ -115,9 +202,9 @@ TEST_CASE("The caller's float environment changes no score and is left as it is"
     const Tagger tagger = Tagger::load(demo, {.threads = 2});
     const auto answer = tagger.scores(picture);
     const auto maps = tagger.attention(picture.front(), std::vector<std::size_t>{0});
-    const q2l::Image drawn = q2l::draw_heat_map(
-        picture.front(), maps.front().values, static_cast<int>(maps.front().height),
-        static_cast<int>(maps.front().width), tagger.labels()[0], 0.5f);
+    const q2l::Image drawn =
+        q2l::draw_heat_map(picture.front(), maps.front().values, maps.front().height,
+                           maps.front().width, tagger.labels()[0], 0.5f);
     const q2l::Image smaller = q2l::resize_bilinear(picture.front(), 33, 65);
     const unsigned int after = _mm_getcsr();
     _mm_setcsr(own);
@@ -321,7 +408,7 @@ TEST_CASE("What a model file says of itself is checked, and errors name the file
   for (const nlohmann::json& thresholds :
        {nlohmann::json{0.5, 0.5}, nlohmann::json{1.5}, nlohmann::json{-0.5}}) {
     const q2l::Error error = error_with("thresholds", thresholds);
-    CHECK(error.code() == ErrorCode::bad_argument);
+    CHECK(error.code() == ErrorCode::bad_config);
     CHECK(error.place().subject == "thresholds");
   }
 

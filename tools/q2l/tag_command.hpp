@@ -88,8 +88,8 @@ void write_heat_maps(const Tagger& tagger, const Image& image, const Explanation
   parallel_for(tagger.runner(), tagger.threads(), paths.size(), [&](std::size_t i, std::size_t) {
     const Tag& tag = seen.tags[i];
     const AttentionMap& map = seen.maps[i];
-    write_png(paths[i], draw_heat_map(image, map.values, static_cast<int>(map.height),
-                                      static_cast<int>(map.width), tag.label, tag.score));
+    write_png(paths[i],
+              draw_heat_map(image, map.values, map.height, map.width, tag.label, tag.score));
   });
 }
 

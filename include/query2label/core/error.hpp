@@ -228,8 +228,9 @@ struct ErrorPlace {
   std::string actual{};
 };
 
-/// The one exception type of the library: code, file, place, expected and actual.
-class Error : public std::runtime_error {
+/// The one exception type of the library: code, file, place, expected and actual. Visible, so that
+/// it is one type in all shared libraries of a program, those with hidden symbols too.
+class [[gnu::visibility("default")]] Error : public std::runtime_error {
  public:
   /// `detail` says in words what is wrong; it need not repeat what `place` holds.
   Error(ErrorCode code, std::string_view detail, ErrorPlace place = {})

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
+#include <sys/types.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -9,6 +12,7 @@
 #include <new>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "query2label/core/parallel_for.hpp"
@@ -21,7 +25,8 @@ namespace q2l {
 ///
 /// Any number of threads may call `run`. While the pool is busy (another caller, or a call from
 /// inside a task) a call does its work on its own thread, so nesting cannot deadlock. Fewer workers
-/// are used when the system refuses to start more. After fork() the child must not use the pool.
+/// are used when the system refuses to start more. After fork(), which copies no threads, calls of
+/// the child do their work on their own.
 class ThreadPool final : public TaskRunner {
  public:
   explicit ThreadPool(std::size_t threads) {
@@ -37,6 +42,11 @@ class ThreadPool final : public TaskRunner {
   }
 
   ~ThreadPool() override {
+    if (is_forked()) {
+      // Not threads of this process: they cannot be joined, nor their objects be destroyed.
+      static_cast<void>(new (std::nothrow) std::vector<std::thread>(std::move(workers_)));
+      return;
+    }
     stop_ = true;
     epoch_.fetch_add(1, std::memory_order_release);
     epoch_.notify_all();
@@ -49,7 +59,7 @@ class ThreadPool final : public TaskRunner {
   [[nodiscard]] std::size_t threads() const noexcept { return workers_.size() + 1; }
 
   void run(std::size_t workers, WorkerFunction work) override {
-    if (workers <= 1 || busy_.exchange(true, std::memory_order_acquire)) {
+    if (workers <= 1 || is_forked() || busy_.exchange(true, std::memory_order_acquire)) {
       for (std::size_t w = 0; w < workers; ++w) work(w);
       return;
     }
@@ -70,6 +80,8 @@ class ThreadPool final : public TaskRunner {
   }
 
  private:
+  [[nodiscard]] bool is_forked() const noexcept { return ::getpid() != owner_; }
+
   static void pause() noexcept {
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();
@@ -102,6 +114,7 @@ class ThreadPool final : public TaskRunner {
     }
   }
 
+  const pid_t owner_ = ::getpid();
   std::atomic<bool> busy_{false};
   std::atomic<std::uint32_t> epoch_{0};
   std::atomic<std::uint32_t> pending_{0};

@@ -9,11 +9,13 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "query2label/core/error.hpp"
 #include "query2label/core/fixed_decimals.hpp"
 #include "query2label/core/float_environment.hpp"
+#include "query2label/core/is_finite.hpp"
 #include "query2label/image/bitmap_text.hpp"
 #include "query2label/image/color_map.hpp"
 #include "query2label/image/image.hpp"
@@ -134,22 +136,25 @@ inline void draw_legend(Image& canvas, int top, int scale, std::string_view labe
 /// legend names the label and its score, and shows the colours between the smallest and the largest
 /// share. Pictures are scaled for display, their longer side to 320..1024 pixels. The same whatever
 /// the host's float environment. Throws bad_argument for a grid of another size, a share that is
-/// not in 0..1, and what require_valid refuses; out_of_memory.
-inline Image draw_heat_map(const Image& picture, std::span<const float> attention, int grid_height,
-                           int grid_width, std::string_view label, float score) {
+/// not in 0..1, a score that is not a number, and what require_valid refuses; out_of_memory.
+inline Image draw_heat_map(const Image& picture, std::span<const float> attention,
+                           std::size_t grid_height, std::size_t grid_width, std::string_view label,
+                           float score) {
   const FloatEnvironmentScope standard(FloatEnvironment::standard());
   require_valid(picture, "draw_heat_map");
-  if (grid_height < 1 || grid_width < 1 ||
-      attention.size() !=
-          static_cast<std::size_t>(grid_height) * static_cast<std::size_t>(grid_width))
+  if (attention.empty() || !std::in_range<int>(attention.size()) || grid_width == 0 ||
+      attention.size() % grid_width != 0 || attention.size() / grid_width != grid_height)
     throw Error(ErrorCode::bad_argument, "the attention does not fill its grid",
                 {.subject = std::string(label),
                  .expected = std::to_string(grid_height) + " x " + std::to_string(grid_width),
                  .actual = std::to_string(attention.size()) + " values"});
   for (const float share : attention)
-    if (!(share >= 0.0f && share <= 1.001f))
+    if (!is_finite(share) || share < 0.0f || share > 1.001f)
       throw Error(ErrorCode::bad_argument, "a cell's share of the attention is not in 0..1",
                   {.subject = std::string(label), .actual = std::to_string(share)});
+  if (!is_finite(score))
+    throw Error(ErrorCode::bad_argument, "the score is not a number",
+                {.subject = std::string(label), .actual = std::to_string(score)});
 
   return with_memory_error("no memory to draw the heat map", "", [&] {
     constexpr int narrowest = 240;
@@ -158,7 +163,8 @@ inline Image draw_heat_map(const Image& picture, std::span<const float> attentio
     const auto [lowest, highest] = std::minmax_element(attention.begin(), attention.end());
     const float range = *highest - *lowest;
     const std::vector<float> shares =
-        detail::upsample(attention, grid_height, grid_width, shown.height, shown.width);
+        detail::upsample(attention, static_cast<int>(grid_height), static_cast<int>(grid_width),
+                         shown.height, shown.width);
     for (std::size_t i = 0; i < shares.size(); ++i)
       detail::tint(&shown.rgb[3 * i],
                    range > 0 ? std::clamp((shares[i] - *lowest) / range, 0.0f, 1.0f) : 0.0f);

@@ -28,15 +28,16 @@ inline void require_finite_scores(std::span<const float> scores) {
                   {.subject = "label " + std::to_string(k), .actual = std::to_string(scores[k])});
 }
 
-inline void require_thresholds(std::span<const float> thresholds, std::size_t labels) {
+inline void require_thresholds(std::span<const float> thresholds, std::size_t labels,
+                               ErrorCode code = ErrorCode::bad_argument) {
   if (thresholds.size() != 1 && thresholds.size() != labels)
-    throw Error(ErrorCode::bad_argument, "wrong number of thresholds",
+    throw Error(code, "wrong number of thresholds",
                 {.subject = "thresholds",
                  .expected = "1 or " + std::to_string(labels),
                  .actual = std::to_string(thresholds.size())});
   for (const float threshold : thresholds)
     if (!is_finite(threshold) || threshold < 0 || threshold > 1)
-      throw Error(ErrorCode::bad_argument, "a threshold outside 0..1",
+      throw Error(code, "a threshold outside 0..1",
                   {.subject = "thresholds", .actual = std::to_string(threshold)});
 }
 

@@ -3,10 +3,12 @@
 
 #include <cstddef>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "query2label/core/aligned_buffer.hpp"
 #include "query2label/core/context.hpp"
+#include "query2label/core/error.hpp"
 #include "query2label/core/float_environment.hpp"
 #include "query2label/core/layer_observer.hpp"
 #include "query2label/core/tensor.hpp"
@@ -43,16 +45,18 @@ struct QueryResult {
   std::vector<T> logits;  ///< [N, L]
   std::vector<T> maps;    ///< cross-attention [N, layers, A, L, H W]; empty unless asked for
 
-  [[nodiscard]] std::span<const T> image_logits(std::size_t image) const noexcept {
+  [[nodiscard]] std::span<const T> image_logits(std::size_t image) const& noexcept {
     return std::span(logits).subspan(image * labels, labels);
   }
+  std::span<const T> image_logits(std::size_t image) const&& = delete;  // of a result about to end
   /// The attention of one label over the grid [H W]; it sums to 1.
   [[nodiscard]] std::span<const T> map(std::size_t image, std::size_t layer, std::size_t head,
-                                       std::size_t label) const noexcept {
+                                       std::size_t label) const& noexcept {
     const std::size_t tokens = height * width;
     return std::span(maps).subspan(
         (((image * layers + layer) * heads + head) * labels + label) * tokens, tokens);
   }
+  std::span<const T> map(std::size_t, std::size_t, std::size_t, std::size_t) const&& = delete;
   /// The mean over heads of `map`, as the reference shows it.
   [[nodiscard]] std::vector<T> mean_map(std::size_t image, std::size_t layer,
                                         std::size_t label) const {
@@ -94,50 +98,56 @@ class Session {
   void set_observer(LayerObserver* observer) noexcept { observer_ = observer; }
 
   /// The tokens of normalised pictures [N, H, W, 3]; H and W multiples of the model's stride.
-  /// Throws Error bad_argument when they are not.
+  /// Throws Error bad_argument when they are not, out_of_memory.
   [[nodiscard]] Memory<T> encode(FeatureMap<const T> images, FeatureMap<T> features = {}) {
-    const std::size_t height = images.height / model_->stride();
-    const std::size_t width = images.width / model_->stride();
-    Memory<T> memory{images.batch, height, width, model_->width(),
-                     AlignedBuffer<T>(images.batch * height * width * model_->width())};
-    const PositionEncoding<T>& position = position_of(height, width);
-    run([&](const Context& context) {
-      model_->encode(context, images, position, memory.matrix(), features);
+    return with_memory_error(no_memory, "", [&] {
+      const std::size_t height = images.height / model_->stride();
+      const std::size_t width = images.width / model_->stride();
+      Memory<T> memory{images.batch, height, width, model_->width(),
+                       AlignedBuffer<T>(images.batch * height * width * model_->width())};
+      const PositionEncoding<T>& position = position_of(height, width);
+      run([&](const Context& context) {
+        model_->encode(context, images, position, memory.matrix(), features);
+      });
+      return memory;
     });
-    return memory;
   }
 
   /// The logits of the labels asked for, and their attention if asked.
-  /// Throws Error bad_argument for an unknown label index.
+  /// Throws Error bad_argument for an unknown label index, out_of_memory.
   [[nodiscard]] QueryResult<T> query(const Memory<T>& memory, const QueryOptions& options = {},
                                      Matrix<T> decoded = {}) {
-    const auto& shape = model_->config().transformer;
-    QueryResult<T> result{memory.images,
-                          options.labels.empty() ? shape.labels : options.labels.size(),
-                          shape.decoder_layers,
-                          shape.heads,
-                          memory.height,
-                          memory.width,
-                          {},
-                          {}};
-    result.logits.resize(result.images * result.labels);
-    if (options.attention_maps) {
-      result.maps.resize(result.images * result.layers * result.heads * result.labels *
-                         result.height * result.width);
-    }
-    const PositionEncoding<T>& position = position_of(memory.height, memory.width);
-    run([&](const Context& context) {
-      model_->query(context, memory.matrix(), memory.images, position, options.labels,
-                    {Matrix<T>{result.logits.data(), result.images, result.labels},
-                     result.maps.empty() ? nullptr : result.maps.data(), decoded});
+    return with_memory_error(no_memory, "", [&] {
+      const auto& shape = model_->config().transformer;
+      QueryResult<T> result{memory.images,
+                            options.labels.empty() ? shape.labels : options.labels.size(),
+                            shape.decoder_layers,
+                            shape.heads,
+                            memory.height,
+                            memory.width,
+                            {},
+                            {}};
+      result.logits.resize(result.images * result.labels);
+      if (options.attention_maps) {
+        result.maps.resize(result.images * result.layers * result.heads * result.labels *
+                           result.height * result.width);
+      }
+      const PositionEncoding<T>& position = position_of(memory.height, memory.width);
+      run([&](const Context& context) {
+        model_->query(context, memory.matrix(), memory.images, position, options.labels,
+                      {Matrix<T>{result.logits.data(), result.images, result.labels},
+                       result.maps.empty() ? nullptr : result.maps.data(), decoded});
+      });
+      return result;
     });
-    return result;
   }
 
   /// Bytes of scratch held.
   [[nodiscard]] std::size_t workspace_bytes() const noexcept { return workspace_.capacity(); }
 
  private:
+  static constexpr std::string_view no_memory = "no memory to run the model";
+
   /// Plans `body`, makes room, runs it.
   template <class Body>
   void run(const Body& body) {

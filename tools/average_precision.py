@@ -4,13 +4,17 @@ import numpy as np
 
 
 def average_precision(scores, truth):
-    """Area under the precision envelope over recall; None without positives."""
-    truth = truth[np.argsort(-scores, kind="stable")]
+    """Area under the precision envelope over recall, pictures of equal score taken as one step; None
+    without positives."""
+    order = np.argsort(-scores, kind="stable")
+    scores, truth = scores[order], truth[order]
     if not truth.any():
         return None
-    precision = np.cumsum(truth) / np.arange(1, len(truth) + 1)
+    found = np.cumsum(truth)
+    ends = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))
+    precision = found[ends] / (ends + 1)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(envelope[truth > 0].mean())
+    return float((envelope * np.diff(found[ends], prepend=0)).sum() / found[-1])
 
 
 def mean_average_precision(scores, truth):

@@ -10,7 +10,9 @@ of another seed. Needs numpy, Pillow and Debian's fonts-noto-color-emoji.
 import argparse
 import json
 import pathlib
+import shutil
 import subprocess
+import sys
 import tempfile
 
 import numpy as np
@@ -22,24 +24,31 @@ CALIBRATION_SCENES = 128
 CALIBRATION_SEED = 1_000_003
 
 
-def draw_scenes(folder, seed, count):
-    """Writes the scenes and returns [count, labels] of truth, by label numbers."""
-    folder.mkdir(parents=True, exist_ok=True)
+def draw_scenes(parent, seed, count):
+    """Writes the scenes into a folder of their own in `parent`, unless they are there. Returns it
+    and the labels of each, by their numbers."""
+    folder = parent / f"scenes-{seed}-{count}"
+    drawing = folder.with_suffix(".drawing")
+    is_there = folder.exists()
+    if not is_there:
+        shutil.rmtree(drawing, ignore_errors=True)
+        drawing.mkdir(parents=True)
     found = []
     for index in range(count):
         picture, labels = draw_scene(seed, index)
-        path = folder / f"scene{index:05d}.png"
-        if not path.exists():
-            picture.save(path)
+        if not is_there:
+            picture.save(drawing / f"scene{index:05d}.png")
         found.append(labels)
-    return found
+    if not is_there:
+        drawing.rename(folder)
+    return folder, found
 
 
 def scores_of(q2l, model, folder, threads):
     """[pictures, labels]."""
     lines = subprocess.run(
         [q2l, "tag", "--model", model, "--format", "jsonl", "--scores", "all", "--threads",
-         str(threads), folder], check=True, capture_output=True, text=True).stdout.splitlines()
+         str(threads), folder], check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
     records = [json.loads(line) for line in lines]
     return np.array([[label["score"] for label in record["scores"]] for record in records])
 
@@ -49,11 +58,11 @@ def f1(precision, recall):
 
 
 def figures(scores, truth):
-    """mAP, CF1 and OF1 in per cent, at threshold 0.5."""
+    """mAP, CF1 and OF1 in per cent, at threshold 0.5; recall over the labels with positives."""
     decided = scores >= 0.5
     right = (decided & truth).sum(0)
     class_precision = np.mean(right / np.maximum(decided.sum(0), 1))
-    class_recall = np.mean(right / np.maximum(truth.sum(0), 1))
+    class_recall = np.mean((right / np.maximum(truth.sum(0), 1))[truth.any(0)])
     return (mean_average_precision(scores, truth)[0], f1(class_precision, class_recall),
             f1(right.sum() / max(decided.sum(), 1), right.sum() / truth.sum()))
 
@@ -70,13 +79,13 @@ def main():
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or pathlib.Path(temporary)
-        found = draw_scenes(folder / "scenes", args.seed, args.count)
-        draw_scenes(folder / "calibration", CALIBRATION_SEED, CALIBRATION_SCENES)
+        scenes, found = draw_scenes(folder, args.seed, args.count)
+        calibration, _ = draw_scenes(folder, CALIBRATION_SEED, CALIBRATION_SCENES)
         models = {"f32": args.model}
         for name, options in {
                 "bf16": ["--precision", "bf16"],
                 **{f"int8 {scales}": ["--precision", "int8", "--scales", scales, "--calibrate",
-                                      folder / "calibration"]
+                                      calibration]
                    for scales in ("min-max", "percentile", "mse")}}.items():
             models[name] = folder / f"{name.replace(' ', '-')}.safetensors"
             subprocess.run([args.q2l, "convert", args.model, models[name], *options], check=True)
@@ -84,7 +93,9 @@ def main():
         print("|---|---|---|---|---|---|---|")
         wide = None
         for name, model in models.items():
-            scores = scores_of(args.q2l, model, folder / "scenes", args.threads)
+            scores = scores_of(args.q2l, model, scenes, args.threads)
+            if len(scores) != args.count:
+                sys.exit(f"{len(scores)} of {args.count} scenes were tagged")
             truth = np.zeros(scores.shape, bool)
             for row, labels in zip(truth, found):
                 row[labels] = True

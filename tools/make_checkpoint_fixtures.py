@@ -8,9 +8,9 @@ Each NAME.pkl or NAME.pth holds random weights the way a trainer saves them (the
 NAME.json is its configuration; NAME.expect.json gives an input by the generator of tests/golden and
 the logits that our PyTorch definition computes from it in float64.
 """
+import argparse
 import json
 import pathlib
-import sys
 
 import numpy as np
 import torch
@@ -124,7 +124,10 @@ def logits_of(model, config, seed):
 
 def main():
     root = pathlib.Path(__file__).resolve().parent.parent
-    folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else root / "tests" / "weights" / "data"
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", nargs="?", type=pathlib.Path,
+                        default=root / "tests" / "weights" / "data")
+    folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     for number, (file, family, prefix, nest, extra) in enumerate(VARIANTS):
         config, model, weights = build(family, 100 + number)

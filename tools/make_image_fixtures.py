@@ -3,14 +3,14 @@
 
 Each line of manifest.txt is: file, width, height, tolerance, file with the expected RGB bytes. Lossless kinds
 are expected as drawn, with transparency composited on white, and compared with Pillow where Pillow keeps
-the samples; lossy ones are expected as Pillow (libjpeg) decodes them.
+the samples; lossy ones are expected as Pillow (libjpeg; before 13) decodes them.
 
     tools/make_image_fixtures.py [FOLDER]
 """
+import argparse
 import io
 import pathlib
 import struct
-import sys
 import zlib
 
 import numpy as np
@@ -286,7 +286,9 @@ def add_jpegs(out):
 
 
 def main():
-    out = Writer(pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", nargs="?", type=pathlib.Path, default=FOLDER)
+    out = Writer(parser.parse_args().folder)
     add_pngs(out)
     add_bmps(out)
     add_jpegs(out)

@@ -682,6 +682,8 @@ class Query2Label(nn.Module):
         super().__init__()
         self.config = config = {**CONFIG_DEFAULTS, **config}
         width = config["hidden_dim"]
+        if config["position_embedding"] != "sine":
+            raise ValueError(f"position_embedding {config['position_embedding']} is not sine")
         self.backbone = nn.ModuleList([build_backbone(config)])
         channels = self.backbone[0].channels
         if config["keep_input_proj"]:
@@ -727,6 +729,12 @@ def load_golden(model, golden):
         state[name].copy_(torch.from_numpy(values))
 
 
+# Largest differences that are rounding: of float64, and for what lies behind the position code of
+# float32 sines, of which libraries give either neighbour.
+ROUNDING = {"features": 2e-9}
+ROUNDING_BEHIND_SINES = 1e-6
+
+
 def check_golden(path):
     """Largest float64 differences from the golden answers; True where all are rounding."""
     golden = recipe.load(path)
@@ -751,7 +759,7 @@ def check_golden(path):
     errors["attention"] = max(
         np.abs(parts["attention"][a["layer"]][a["image"]].mean(0)[a["label"]].numpy()
                - a["map"]).max() for a in expect["attention"])
-    good = all(e < 2e-9 for e in errors.values())
+    good = all(e < ROUNDING.get(name, ROUNDING_BEHIND_SINES) for name, e in errors.items())
     print("ok  " if good else "FAIL", golden["name"],
           "  ".join(f"{name} {e:.1e}" for name, e in errors.items()), flush=True)
     return good

@@ -327,7 +327,7 @@ def compare(args):
         record = json.loads(line)
         expected = wanted.pop(pathlib.Path(record["path"]).name)
         got = [tag["score"] for tag in record["scores"]]
-        largest = max(largest, float(np.abs(np.subtract(got, expected)).max()))
+        largest = np.maximum(largest, np.abs(np.subtract(got, expected)).max())  # NaN stays
         count += len(got)
     good = not wanted and largest <= args.tolerance
     print(f"{'ok' if good else 'FAIL'}: {count} scores, largest difference {largest:.2e}, "

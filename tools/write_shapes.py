@@ -7,9 +7,9 @@
 They are seen by running our PyTorch definition with hooks. Attention layers count as a framework
 executes them: queries, keys and values of every token and label are projected.
 """
+import argparse
 import collections
 import pathlib
-import sys
 
 import torch
 from torch import nn
@@ -71,7 +71,12 @@ def layers_of(name, module, inputs, output):
 
 def main():
     folder = pathlib.Path(__file__).resolve().parent.parent / "benchmarks" / "shapes"
-    for file in sys.argv[1:] or MODELS:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MODELS)}")
+    args = parser.parse_args()
+    if unknown := [name for name in args.names if name not in MODELS]:
+        parser.error(f"unknown: {' '.join(unknown)}")
+    for file in args.names or MODELS:
         backbone, side, width = MODELS[file]
         model = Query2Label({"backbone": backbone, "img_size": side, "hidden_dim": width}).eval()
         counts = collections.Counter()

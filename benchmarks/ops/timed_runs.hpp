@@ -4,6 +4,7 @@
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <ctime>
 #include <limits>
@@ -14,18 +15,24 @@
 
 namespace q2l::benchmarks {
 
-/// Times `run(context)` as `state` asks and returns the seconds of the fastest run: processor time
-/// divided by the threads, which other programs disturb less than time on the clock; waiting
-/// workers spin, so their idling counts.
+/// Seconds since some moment: of processor time for one thread, which other programs disturb less;
+/// on the clock for several, which must run at the same time.
+inline double seconds_of(const ThreadPool& pool) {
+  if (pool.threads() == 1) return static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration<double>(now).count();
+}
+
+/// Times `run(context)` as `state` asks and returns the seconds of the fastest run.
 template <class Run>
 double time_runs(benchmark::State& state, ThreadPool& pool, Run&& run) {
   double fastest = std::numeric_limits<double>::infinity();
   for (auto _ : state) {
-    const std::clock_t start = std::clock();
+    const double start = seconds_of(pool);
     run();
-    const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+    const double seconds = seconds_of(pool) - start;
     state.SetIterationTime(seconds);
-    fastest = std::min(fastest, seconds / static_cast<double>(pool.threads()));
+    fastest = std::min(fastest, seconds);
   }
   state.counters["min_us"] = fastest * 1e6;
   return fastest;

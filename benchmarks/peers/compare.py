@@ -192,6 +192,13 @@ def batch_table(rows):
     return lines if len(lines) > 2 else []
 
 
+def positive(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=pathlib.Path)
@@ -200,12 +207,15 @@ def main():
     parser.add_argument("--our-models", nargs="+", metavar="PRECISION=SUFFIX",
                         type=lambda text: text.split("=", 1), default=[["f32", ".safetensors"]])
     parser.add_argument("--runtimes", nargs="*", choices=list(RUNTIMES), default=list(RUNTIMES))
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--runs", type=int, default=2)
+    parser.add_argument("--threads", type=positive, nargs="+", default=[1, 2])
+    parser.add_argument("--batch", type=positive, nargs="+", default=[1, 8])
+    parser.add_argument("--rounds", type=positive, default=10)
+    parser.add_argument("--runs", type=positive, default=2)
     parser.add_argument("--results", type=pathlib.Path, help="path without suffix")
+    parser.add_argument("--check-arguments", action="store_true", help="does no more than that")
     args = parser.parse_args()
+    if args.check_arguments:
+        return
     print(HEADING, flush=True)
     rows = []
     for name in args.models:

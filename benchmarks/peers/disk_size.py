@@ -4,9 +4,10 @@ import importlib.metadata
 import pathlib
 import re
 
-# Parts for GPUs, which a build for CPUs alone would not have: left out, in the peer's favour.
+# Parts for GPUs and NPUs, which a build for CPUs alone would not have: left out, in the peer's
+# favour. cache.json: what OpenVINO's GPU plugin tuned.
 GPU_PACKAGE = re.compile(r"nvidia|cuda|triton")
-GPU_FILE = re.compile(r"cuda|nvshmem|nvrtc")
+GPU_FILE = re.compile(r"cuda|nvshmem|nvrtc|intel_gpu|intel_npu|^cache\.json$")
 
 
 def size_of_files(paths):

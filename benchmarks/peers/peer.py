@@ -20,8 +20,11 @@ def main():
     start = time.perf_counter()
     try:
         infer, note = RUNTIMES[runtime].load(stem, int(batch), int(threads))
-    except (Unavailable, ImportError) as reason:
+    except Unavailable as reason:
         print("skipped", reason, flush=True)
+        return
+    except Exception as error:  # whatever a runtime throws: the others go on without it
+        print("skipped", type(error).__name__ + ":", *str(error).split(), flush=True)
         return
     seconds = time.perf_counter() - start
     pixels = np.fromfile(input_path, np.float32).reshape(int(batch), 3, -1)

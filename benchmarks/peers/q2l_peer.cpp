@@ -35,6 +35,7 @@ double seconds_since(Clock::time_point start) {
 /// A file of [N, 3, S, S] as [N, S, S, 3]. Decoded pictures have that order, so this is not timed.
 q2l::AlignedBuffer<float> read_pictures(const std::string& path, std::size_t side) {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
+  if (!file) throw std::runtime_error(path + ": cannot be read");
   const std::size_t count = static_cast<std::size_t>(file.tellg()) / sizeof(float);
   std::vector<float> planes(count);
   file.seekg(0);
@@ -52,7 +53,7 @@ q2l::AlignedBuffer<float> read_pictures(const std::string& path, std::size_t sid
 void serve(const std::string& model_path, const std::string& input_path, std::size_t threads) {
   const Clock::time_point start = Clock::now();
   const auto model = [&] {
-    q2l::ModelFile file = q2l::open_model_file(model_path);
+    q2l::ModelFile file = q2l::open_model_file(model_path, {}, {}, {.threads = threads});
     return q2l::Query2Label<>::load(file.weights, file.config);
   }();
   const double load_seconds = seconds_since(start);

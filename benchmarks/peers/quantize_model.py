@@ -35,12 +35,12 @@ def quantize_onnxruntime(source, target, batches):
             pictures = next(batches, None)
             return None if pictures is None else {"input": pictures}
 
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        prepared = f"{folder}/prepared.onnx"
-        quant_pre_process(source, prepared, skip_symbolic_shape=True)
-        quantize_static(prepared, target, Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
-                        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-                        reduce_range=not has_dot_product())
+    prepared = target.with_name("prepared.onnx")
+    quant_pre_process(source, prepared, skip_symbolic_shape=True)
+    quantize_static(prepared, target, Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
+                    activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                    reduce_range=not has_dot_product())
+    prepared.unlink()
 
 
 def quantize_openvino(source, target, batches):
@@ -75,7 +75,13 @@ def main():
             if target.exists():
                 continue
             try:
-                quantize(source, target, calibration_batches(args.pictures, config, batch))
+                with tempfile.TemporaryDirectory(dir=args.folder) as unfinished:
+                    unfinished = pathlib.Path(unfinished)
+                    quantize(source, unfinished / target.name,
+                             calibration_batches(args.pictures, config, batch))
+                    # The model last: its presence says done.
+                    for file in sorted(unfinished.iterdir(), key=lambda f: f.name == target.name):
+                        file.rename(args.folder / file.name)
                 print(f"{target.name}: written", flush=True)
             except ImportError as reason:
                 print(f"{target.name}: left out: {reason}", flush=True)

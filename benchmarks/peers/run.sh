@@ -13,23 +13,52 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
+for option; do
+  case $option in
+    -h | --help) exec sed -n '3,/^set/{/^#/s/^# \{0,1\}//p;}' "$0" ;;
+  esac
+done
 folder=${FOLDER:-$root/build/peers}
 goldens=${GOLDENS:-$root/../shared/golden}
 [ -d "$goldens" ] || goldens=$root/tests/golden
 models=${MODELS:-r101-448-k80 tresnetl22k-448-k80 tresnetl-448-k80 swinL-384-k80 cvtw24-384-k80}
 batches=${BATCHES:-1 8}
+pictures=${PICTURES:-$folder/pictures}
+font=/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf
+
+# What is missing is told before hours of work.
+fail() {
+  echo "run.sh: $1" >&2
+  exit 2
+}
+for model in $models; do
+  [ -f "$goldens/$model.json" ] || fail "no $goldens/$model.json: name others by MODELS or GOLDENS"
+done
+for batch in $batches; do
+  [ "$batch" -ge 1 ] && [ "$batch" -le 8 ] || fail "a batch of BATCHES is not in 1 to 8: $batch"
+done
+[ -d "$pictures" ] || [ -z "${PICTURES:-}" ] || fail "no folder $pictures"
+[ -d "$pictures" ] || [ -f "$font" ] ||
+  fail "no $font to draw scenes with: install fonts-noto-color-emoji or name PICTURES"
 mkdir -p "$folder"
 
+python=$folder/venv/bin/python3
+"$python" -m pip --version >/dev/null 2>&1 || python3 -m venv --clear "$folder/venv"
+"$python" -m pip install --quiet -r "$here/requirements.txt"
+# shellcheck disable=SC2086  # models and batches are words
+compare() {
+  "$python" "$here/compare.py" "$folder" $models --ours "$folder/build/bin/q2l_peer" \
+    --batch $batches --results "$folder/comparison" "$@"
+}
+compare "$@" --check-arguments
+
 cmake -S "$root" -B "$folder/build" -DCMAKE_BUILD_TYPE=Release -DQUERY2LABEL_BUILD_BENCHMARKS=ON \
-  -DQUERY2LABEL_BUILD_TOOLS=OFF -DQUERY2LABEL_BUILD_TESTS=OFF -DQUERY2LABEL_BUILD_EXAMPLES=OFF
+  -DQUERY2LABEL_BUILD_OP_BENCHMARKS=OFF -DQUERY2LABEL_BUILD_TOOLS=OFF \
+  -DQUERY2LABEL_BUILD_TESTS=OFF -DQUERY2LABEL_BUILD_EXAMPLES=OFF
 cmake --build "$folder/build" --target q2l_peer
 
-python=$folder/venv/bin/python3
-[ -x "$python" ] || python3 -m venv "$folder/venv"
-"$python" -m pip install --quiet -r "$here/requirements.txt"
 export TORCHINDUCTOR_CACHE_DIR="$folder/inductor"
 
-pictures=${PICTURES:-$folder/pictures}
 if [ ! -d "$pictures" ]; then
   "$python" "$root/tools/train_demo.py" scenes --count 40 --seed 5 --width 448 --height 448 \
     --out "$pictures.drawn"
@@ -43,6 +72,4 @@ for model in $models; do
   [ "${INT8:-yes}" = no ] ||
     "$python" "$here/quantize_model.py" "$folder" "$model" --pictures "$pictures" --batch $batches
 done
-# shellcheck disable=SC2086
-"$python" "$here/compare.py" "$folder" $models --ours "$folder/build/bin/q2l_peer" \
-  --batch $batches --results "$folder/comparison" "$@"
+compare "$@"

@@ -157,30 +157,46 @@ TEST_CASE("A convolution writes the left operand of the next", "[ops]") {
   }
 }
 
-TEST_CASE("A norm writes the left operand of a feed-forward network", "[ops]") {
+TEST_CASE(
+    "A norm writes the left operand of a feed-forward network, by blocks of rows if it is wide",
+    "[ops]") {
   const std::size_t rows = 67, width = 36;
   const q2l::ops::LayerNorm<float> norm(fill("weight", width, 1.0, 0.5, 1),
                                         fill("bias", width, 0.0, 0.5, 2));
   const std::vector<float> values = fill("x", rows * width, 0.0, 3.0, 3);
   for (const Precision precision : precisions) {
-    const q2l::ops::FeedForward<float, DefaultArch> layer{
-        make_linear(width, 80, precision), make_linear(80, width, precision), Activation::gelu()};
-    PoisonedMatrix<float> normed(rows, width), expected(rows, width, values);
-    run_planned([&](const Context& context) {
-      q2l::ops::layer_norm<float, DefaultArch>(context, norm, expected.view(), normed.view());
-    });
-    run_planned([&](const Context& context) {
-      q2l::ops::feed_forward<float, DefaultArch>(context, layer, normed.view(), expected.view(),
-                                                 {.residual = expected.view()});
-    });
-    for (const std::size_t workers : {1u, 2u, 8u}) {
-      PoisonedMatrix<float> x(rows, width, values);
-      run_planned(workers, [&](const Context& context) {
-        q2l::ops::norm_feed_forward<float, DefaultArch>(context, norm, layer, x.view());
+    for (const std::size_t features : {std::size_t{80}, std::size_t{1} << 15}) {
+      const q2l::ops::FeedForward<float, DefaultArch> layer{make_linear(width, features, precision),
+                                                            make_linear(features, width, precision),
+                                                            Activation::gelu()};
+      PoisonedMatrix<float> normed(rows, width), hidden(rows, features),
+          expected(rows, width, values);
+      run_planned([&](const Context& context) {
+        q2l::ops::layer_norm<float, DefaultArch>(context, norm, expected.view(), normed.view());
       });
-      CAPTURE(to_string(precision), workers);
-      CHECK(same_bits(x.values(), expected.values()));
-      CHECK(x.is_intact());
+      run_planned([&](const Context& context) {
+        q2l::ops::linear<float, DefaultArch>(context, layer.linear1, normed.view(), hidden.view(),
+                                             {.activation = layer.activation});
+      });
+      run_planned([&](const Context& context) {
+        q2l::ops::linear<float, DefaultArch>(context, layer.linear2, hidden.view(), expected.view(),
+                                             {.residual = expected.view()});
+      });
+      for (const std::size_t workers : {1u, 2u, 8u}) {
+        PoisonedMatrix<float> x(rows, width, values), y(rows, width, values);
+        run_planned(workers, [&](const Context& context) {
+          q2l::ops::norm_feed_forward<float, DefaultArch>(context, norm, layer, x.view());
+        });
+        run_planned(workers, [&](const Context& context) {
+          q2l::ops::feed_forward<float, DefaultArch>(context, layer, normed.view(), y.view(),
+                                                     {.residual = y.view()});
+        });
+        CAPTURE(to_string(precision), features, workers);
+        CHECK(same_bits(x.values(), expected.values()));
+        CHECK(same_bits(y.values(), expected.values()));
+        CHECK(x.is_intact());
+        CHECK(y.is_intact());
+      }
     }
   }
 }

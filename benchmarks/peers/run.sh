@@ -35,7 +35,10 @@ for model in $models; do
   [ -f "$goldens/$model.json" ] || fail "no $goldens/$model.json: name others by MODELS or GOLDENS"
 done
 for batch in $batches; do
-  [ "$batch" -ge 1 ] && [ "$batch" -le 8 ] || fail "a batch of BATCHES is not in 1 to 8: $batch"
+  case $batch in
+    [1-8]) ;;
+    *) fail "a batch of BATCHES is not in 1 to 8: $batch" ;;
+  esac
 done
 [ -d "$pictures" ] || [ -z "${PICTURES:-}" ] || fail "no folder $pictures"
 [ -d "$pictures" ] || [ -f "$font" ] ||
